@@ -1,0 +1,483 @@
+//! The receiving side of one connection.
+
+mod body;
+
+use std::collections::{HashMap, VecDeque};
+
+use arrow_buffer::MutableBuffer;
+use bytes::Bytes;
+
+pub use body::ReceivedBody;
+
+use crate::header::decode_copied;
+use crate::metadata::PREFIX;
+use crate::{
+    BatchHeader, BodyType, DataTag, DecodedSchema, Header, KeyValues, Limits, Metadata, Outbox, ProtocolError, Result,
+    Serial, pairs,
+};
+
+/// What a [`Receiver`] needs to know about its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiverConfig {
+    /// What the peer may make us hold.
+    pub limits: Limits,
+    /// The URI's `free_data`; without it leases end with the connection.
+    pub free_tag: Option<u64>,
+    /// The URI's `want_data_ext`, where this side declared the extension.
+    pub ext_tag: Option<u64>,
+}
+
+/// What arrived, in the order it was sent.
+#[derive(Debug)]
+pub enum Event {
+    /// The schema: first, and once.
+    Schema(DecodedSchema, KeyValues),
+    /// Rows.
+    Batch {
+        /// The message's number.
+        serial: Serial,
+        /// Nodes and buffers.
+        header: BatchHeader,
+        /// Key/values that travel with the batch.
+        metadata: KeyValues,
+        /// Where the buffers are.
+        body: ReceivedBody,
+    },
+    /// Values that later batches refer to.
+    Dictionary {
+        /// The id that fields name.
+        id: i64,
+        /// Whether the values are appended rather than replaced.
+        delta: bool,
+        /// Nodes and buffers.
+        header: BatchHeader,
+        /// Where the buffers are.
+        body: ReceivedBody,
+    },
+    /// The stream ended well; nothing follows.
+    End,
+    /// The stream failed at the sender; nothing follows.
+    Error {
+        /// A stable code; empty when the peer gave none.
+        code: String,
+        /// A sentence for people.
+        message: String,
+    },
+    /// The sender is alive. Several that came together are one.
+    Heartbeat,
+}
+
+/// A message of which some part has arrived.
+#[derive(Debug, Default)]
+struct Slot {
+    header: Option<(Header, KeyValues)>,
+    body: Option<ReceivedBody>,
+}
+
+impl Slot {
+    fn bodyless(&self) -> bool {
+        self.header.as_ref().is_some_and(|(h, _)| h.body_length() == 0)
+    }
+
+    fn complete(&self) -> bool {
+        self.header.is_some() && (self.body.is_some() || self.bodyless())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The end came; bodies may still be missing.
+    Ending,
+    /// An error came: what is complete is delivered, nothing more is waited for.
+    Failing(String, String),
+    /// End or error was delivered.
+    Over,
+}
+
+/// Brings metadata and bodies together and hands out events in sequence.
+///
+/// One per connection. Feed it with [`metadata`](Self::metadata) and [`tagged`](Self::tagged) in any interleaving,
+/// take [`next`](Self::next) until it is `None`, and [`flush`](Self::flush) what goes back. After an error the
+/// connection is to be closed. The sender's limit on what is in flight must stay below
+/// [`Limits::max_pending_messages`], or events must be taken at once.
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    /// The next number to be delivered: that of `slots[0]`.
+    next: Serial,
+    /// The next number expected on the metadata stream, which is ordered.
+    expected: Serial,
+    /// Whether the schema came.
+    started: bool,
+    slots: VecDeque<Slot>,
+    /// Bytes of packed bodies in `slots`.
+    pending_bytes: u64,
+    state: State,
+    heartbeat: bool,
+    /// Delivered messages without a body for which none came; a plain server sends an empty one, perhaps late.
+    bodyless: VecDeque<Serial>,
+    /// Lengths of the pairs held, by address, oldest first: what a free stands for in bytes.
+    held: HashMap<u64, Lengths>,
+    /// Encoded addresses to be freed.
+    frees: Vec<u8>,
+    freed: u64,
+    consumed: u64,
+    credited: u64,
+    scratch: MutableBuffer,
+}
+
+#[derive(Debug)]
+struct Lengths {
+    first: u64,
+    rest: VecDeque<u64>,
+}
+
+/// How many bodyless messages are remembered. A late empty body for an older one is an error; plain servers send it
+/// right behind the metadata.
+const BODYLESS_REMEMBERED: usize = 256;
+
+impl Receiver {
+    /// A receiver at the start of its stream.
+    #[must_use]
+    pub fn new(config: ReceiverConfig) -> Self {
+        Self {
+            config,
+            next: Serial(0),
+            expected: Serial(0),
+            started: false,
+            slots: VecDeque::new(),
+            pending_bytes: 0,
+            state: State::Open,
+            heartbeat: false,
+            bodyless: VecDeque::new(),
+            held: HashMap::new(),
+            frees: vec![],
+            freed: 0,
+            consumed: 0,
+            credited: 0,
+            scratch: MutableBuffer::new(0),
+        }
+    }
+
+    /// Takes a message of the metadata stream.
+    ///
+    /// # Errors
+    /// A message that cannot be read, a number that is not the next one (a gap is named), one beyond the window, a
+    /// schema that is not message 0, anything after the end, an extension message that was not agreed on.
+    pub fn metadata(&mut self, bytes: &[u8]) -> Result<()> {
+        Limits::check(
+            "length of a metadata message",
+            bytes.len() as u64,
+            (self.config.limits.max_metadata as u64).saturating_add(PREFIX as u64),
+        )?;
+        let extension = |kind| match self.config.ext_tag {
+            Some(_) => Ok(()),
+            None => Err(ProtocolError::UnknownMetadataType(kind)),
+        };
+        match Metadata::decode(bytes)? {
+            Metadata::Message { serial, flatbuffer } => self.message(serial, flatbuffer),
+            Metadata::EndOfStream { serial } => {
+                self.open("end of stream", serial)?;
+                // The next unused number is what we send; a used one leaves no gap either. A body without metadata does.
+                let bodies_ahead = self.slots.len() > self.expected.since(self.next) as usize;
+                if self.is_ahead(serial) && serial != self.expected || bodies_ahead {
+                    return Err(ProtocolError::Gap { expected: self.expected.0, got: serial.0 });
+                }
+                self.state = State::Ending;
+                Ok(())
+            }
+            Metadata::Error { serial, code, message } => {
+                extension(bytes[0])?;
+                self.open("error", serial)?;
+                self.state = State::Failing(code.into(), message.into());
+                Ok(())
+            }
+            Metadata::Heartbeat { .. } => {
+                extension(bytes[0])?;
+                self.heartbeat = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a body. A packed one is kept as it is until its event is taken; nothing is copied.
+    ///
+    /// # Errors
+    /// A tag that is none, a number that already has a body or is beyond the window, a body shorter than its header
+    /// says or longer than the limits allow. A body for a message without one is tolerated and dropped.
+    pub fn tagged(&mut self, tag: u64, body: Bytes) -> Result<()> {
+        let (serial, kind) = DataTag::decode(tag)?;
+        let body = match kind {
+            BodyType::Packed => {
+                Limits::check("length of a body", body.len() as u64, self.config.limits.max_body)?;
+                ReceivedBody::Packed(body)
+            }
+            BodyType::Pairs => {
+                let (total, pairs) = pairs::decode(&body, self.config.limits.max_pairs)?;
+                for pair in &pairs {
+                    Limits::check("length of a pair", pair.length, self.config.limits.max_body)?;
+                }
+                ReceivedBody::Pairs { total, pairs }
+            }
+        };
+        if serial < self.next {
+            let late = self.bodyless.iter().position(|s| *s == serial);
+            if late.is_some_and(|at| self.bodyless.remove(at).is_some()) {
+                self.discard(&body);
+                return Ok(());
+            }
+            return Err(ProtocolError::Duplicate { what: "body", serial: serial.0 });
+        }
+        if self.state == State::Ending && self.is_ahead(serial) {
+            return Err(ProtocolError::AfterEnd { what: "body", serial: serial.0 });
+        }
+        if matches!(self.state, State::Failing(..) | State::Over) {
+            // Sent before the failure was known; nobody waits for it.
+            self.discard(&body);
+            return Ok(());
+        }
+        let at = self.window("body", serial)?;
+        if let ReceivedBody::Packed(bytes) = &body {
+            Limits::check(
+                "bytes of pending bodies",
+                self.pending_bytes.saturating_add(bytes.len() as u64),
+                self.config.limits.max_pending_bytes,
+            )?;
+        }
+        let slot = self.slot(at);
+        if slot.body.is_some() {
+            return Err(ProtocolError::Duplicate { what: "body", serial: serial.0 });
+        }
+        if let Some((header, _)) = &slot.header {
+            body.check(header.body_length())?;
+        }
+        self.pending_bytes += body.packed_bytes();
+        self.slot(at).body = Some(body);
+        Ok(())
+    }
+
+    /// The next event in sequence, if its parts have all arrived.
+    #[allow(clippy::should_implement_trait)] // More may come after None.
+    pub fn next(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.heartbeat) {
+            return Some(Event::Heartbeat);
+        }
+        if self.state == State::Over {
+            return None;
+        }
+        if self.slots.front().is_some_and(Slot::complete)
+            && let Some(slot) = self.slots.pop_front()
+        {
+            return self.deliver(slot);
+        }
+        match &mut self.state {
+            State::Failing(code, message) => {
+                let (code, message) = (std::mem::take(code), std::mem::take(message));
+                self.over();
+                Some(Event::Error { code, message })
+            }
+            State::Ending if self.next == self.expected => {
+                self.over();
+                Some(Event::End)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives addresses back: each pair received of a length above 0, once. Goes out with the next [`flush`](Self::flush).
+    ///
+    /// Addresses that are not held are left out, as the sender would take them for a broken peer; the address of an
+    /// empty pair is one.
+    pub fn free(&mut self, addresses: &[u64]) {
+        for address in addresses {
+            let Some(lengths) = self.held.get_mut(address) else {
+                continue;
+            };
+            let bytes = match lengths.rest.pop_front() {
+                Some(next) => std::mem::replace(&mut lengths.first, next),
+                None => {
+                    let bytes = lengths.first;
+                    self.held.remove(address);
+                    bytes
+                }
+            };
+            self.freed = self.freed.saturating_add(bytes);
+            self.frees.extend_from_slice(&address.to_le_bytes());
+        }
+    }
+
+    /// Counts bytes as consumed: a body's [`bytes`](ReceivedBody::bytes), when its place in the queue is free again.
+    pub fn consumed(&mut self, bytes: u64) {
+        self.consumed = self.consumed.saturating_add(bytes);
+    }
+
+    /// Puts out at most one `free_data` and at most one credit; returns whether it put out anything.
+    ///
+    /// A credit goes out only with the extension, and only when more was consumed than what the frees stand for.
+    pub fn flush(&mut self, out: &mut dyn Outbox) -> bool {
+        let mut any = false;
+        if let Some(tag) = self.config.free_tag
+            && !self.frees.is_empty()
+        {
+            out.tagged(tag, &[&self.frees]);
+            self.frees.clear();
+            any = true;
+        }
+        if let Some(tag) = self.config.ext_tag
+            && self.consumed > self.credited.max(self.freed)
+        {
+            self.credited = self.consumed;
+            out.tagged(tag, &[&self.credited.to_le_bytes()]);
+            any = true;
+        }
+        any
+    }
+
+    /// Repeats the last credit, which tells the sender that this side is alive. Only with the extension.
+    pub fn heartbeat(&mut self, out: &mut dyn Outbox) {
+        if let Some(tag) = self.config.ext_tag {
+            out.tagged(tag, &[&self.credited.to_le_bytes()]);
+        }
+    }
+
+    /// Addresses that wait for the next flush.
+    #[must_use]
+    pub fn pending_free(&self) -> usize {
+        self.frees.len() / 8
+    }
+
+    /// Addresses received, delivered and not freed; the same one received twice counts twice.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.values().map(|l| 1 + l.rest.len()).sum()
+    }
+
+    /// Tells the sender to send no more. Only with the extension; a plain sender sees the connection close.
+    pub fn cancel(&mut self, out: &mut dyn Outbox) {
+        if let Some(tag) = self.config.ext_tag {
+            out.tagged(tag, &[]);
+        }
+    }
+
+    fn message(&mut self, serial: Serial, flatbuffer: &[u8]) -> Result<()> {
+        self.open("metadata", serial)?;
+        if serial != self.expected {
+            return Err(if serial < self.expected {
+                ProtocolError::Duplicate { what: "metadata", serial: serial.0 }
+            } else {
+                ProtocolError::Gap { expected: self.expected.0, got: serial.0 }
+            });
+        }
+        let at = self.window("metadata", serial)?;
+        let decoded = decode_copied(flatbuffer, &self.config.limits, &mut self.scratch)?;
+        // Numbers wrap to 0 again, so what counts is whether a schema came.
+        match (&decoded.0, self.started) {
+            (Header::Schema(_), false) => {}
+            (Header::Schema(_), true) => {
+                return Err(ProtocolError::SchemaPlace { serial: serial.0, detail: "is a second schema" });
+            }
+            (_, false) => {
+                return Err(ProtocolError::SchemaPlace { serial: serial.0, detail: "is not a schema" });
+            }
+            _ => {}
+        }
+        if let Some(body) = &self.slot(at).body {
+            body.check(decoded.0.body_length())?;
+        }
+        self.slot(at).header = Some(decoded);
+        self.expected = serial.next();
+        self.started = true;
+        Ok(())
+    }
+
+    /// An error when nothing more may come on the metadata stream.
+    fn open(&self, what: &'static str, serial: Serial) -> Result<()> {
+        match self.state {
+            State::Open => Ok(()),
+            _ => Err(ProtocolError::AfterEnd { what, serial: serial.0 }),
+        }
+    }
+
+    /// Whether no metadata with this number has come yet.
+    fn is_ahead(&self, serial: Serial) -> bool {
+        serial.since(self.expected) <= u32::MAX / 2
+    }
+
+    /// The position of a number in `slots`, if it is inside the window.
+    fn window(&self, what: &'static str, serial: Serial) -> Result<usize> {
+        let ahead = serial.since(self.next);
+        let window = self.config.limits.max_pending_messages;
+        if ahead >= window {
+            return Err(ProtocolError::BeyondWindow { what, serial: serial.0, expected: self.next.0, window });
+        }
+        Ok(ahead as usize)
+    }
+
+    /// The slot at a position inside the window, made if need be.
+    fn slot(&mut self, at: usize) -> &mut Slot {
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, Slot::default);
+        }
+        &mut self.slots[at]
+    }
+
+    fn deliver(&mut self, slot: Slot) -> Option<Event> {
+        let serial = self.next;
+        self.next = serial.next();
+        let (header, metadata) = slot.header?;
+        let mut body = slot.body.unwrap_or(ReceivedBody::None);
+        self.pending_bytes -= body.packed_bytes();
+        if header.body_length() == 0 {
+            if matches!(body, ReceivedBody::None) {
+                if self.bodyless.len() == BODYLESS_REMEMBERED {
+                    self.bodyless.pop_front();
+                }
+                self.bodyless.push_back(serial);
+            }
+            self.discard(&body);
+            body = ReceivedBody::None;
+        } else {
+            self.hold(&body);
+        }
+        Some(match header {
+            Header::Schema(schema) => Event::Schema(schema, metadata),
+            Header::Batch(header) => Event::Batch { serial, header, metadata, body },
+            Header::Dictionary { id, delta, batch } => Event::Dictionary { id, delta, header: batch, body },
+        })
+    }
+
+    /// Nothing more is delivered; what was not goes back at once.
+    fn over(&mut self) {
+        self.state = State::Over;
+        for slot in std::mem::take(&mut self.slots) {
+            if let Some(body) = slot.body {
+                self.discard(&body);
+            }
+        }
+        self.pending_bytes = 0;
+    }
+
+    fn hold(&mut self, body: &ReceivedBody) {
+        if self.config.free_tag.is_none() {
+            return;
+        }
+        for pair in body.held_pairs() {
+            self.held
+                .entry(pair.address)
+                .and_modify(|l| l.rest.push_back(pair.length))
+                .or_insert(Lengths { first: pair.length, rest: VecDeque::new() });
+        }
+    }
+
+    /// Frees a body that nobody gets to see.
+    fn discard(&mut self, body: &ReceivedBody) {
+        self.hold(body);
+        for pair in body.held_pairs() {
+            self.free(&[pair.address]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Events as records of numbers.
+
+use std::sync::Arc;
+
+use arrowlane_plane::{Batch, BatchSchema, Event};
+
+use crate::host::{BatchEntry, Tables};
+
+/// Numbers per record: kind, owner, then what the kind says.
+pub const RECORD: usize = 8;
+
+/// Kinds of record; `ts/native/binding.ts` has the same list.
+mod kind {
+    pub const BATCH: f64 = 1.0;
+    pub const CONNECTED: f64 = 2.0;
+    pub const ENDED: f64 = 3.0;
+    pub const FAILED: f64 = 4.0;
+    pub const RETRY: f64 = 5.0;
+    pub const ROOM: f64 = 6.0;
+    pub const JOINED: f64 = 7.0;
+    pub const LEFT: f64 = 8.0;
+    pub const CLOSED: f64 = 9.0;
+    pub const PULSE: f64 = 10.0;
+}
+
+/// The record of an event. A batch gets its handle here.
+pub fn record(tables: &mut Tables, id: u32, event: Event) -> [f64; RECORD] {
+    let mut record = [0.0; RECORD];
+    record[1] = f64::from(id);
+    record[0] = match event {
+        Event::Batch(batch) => {
+            let described = batch_record(tables, Some(id), batch);
+            record[2..].copy_from_slice(&described);
+            kind::BATCH
+        }
+        Event::Connected => kind::CONNECTED,
+        Event::Ended => {
+            tables.subscriptions.remove(&id);
+            tables.schema_of.remove(&id);
+            kind::ENDED
+        }
+        Event::Failed(error) => {
+            tables.subscriptions.remove(&id);
+            tables.schema_of.remove(&id);
+            tables.errors.insert(id, (error.code().into(), error.to_string()));
+            kind::FAILED
+        }
+        Event::Retry => kind::RETRY,
+        Event::Room => kind::ROOM,
+        Event::Joined(connection) => {
+            record[2] = connection as f64;
+            kind::JOINED
+        }
+        Event::Left(connection) => {
+            record[2] = connection as f64;
+            kind::LEFT
+        }
+        Event::Closed => {
+            tables.publishers.remove(&id);
+            kind::CLOSED
+        }
+        Event::Pulse(value) => {
+            record[2] = value;
+            kind::PULSE
+        }
+    };
+    record
+}
+
+/// Handle, schema, rows, bytes, whether the memory is lent, number of key/values.
+pub fn batch_record(tables: &mut Tables, owner: Option<u32>, batch: Arc<Batch>) -> [f64; 6] {
+    let schema = schema_handle(tables, owner, &batch.schema);
+    let described = [
+        0.0,
+        f64::from(schema),
+        batch.header.rows as f64,
+        batch.body.length() as f64,
+        if batch.body.is_lent() { 1.0 } else { 0.0 },
+        batch.metadata.len() as f64,
+    ];
+    let handle = tables.batches.insert(BatchEntry { batch, cells: Vec::new() });
+    let mut described = described;
+    described[0] = f64::from(handle);
+    described
+}
+
+/// The number of a schema: equal schemas have the same, so that the table grows with different ones only.
+pub fn schema_handle(tables: &mut Tables, owner: Option<u32>, schema: &Arc<BatchSchema>) -> u32 {
+    if let Some(owner) = owner
+        && let Some((known, handle)) = tables.schema_of.get(&owner)
+        && Arc::ptr_eq(known, schema)
+    {
+        return *handle;
+    }
+    let same = |known: &Arc<BatchSchema>| known.arrow == schema.arrow && known.dictionaries == schema.dictionaries;
+    let handle = match tables.schemas.iter().position(same) {
+        Some(position) => position,
+        None => {
+            tables.schemas.push(Arc::clone(schema));
+            tables.schemas.len() - 1
+        }
+    } as u32;
+    if let Some(owner) = owner {
+        tables.schema_of.insert(owner, (Arc::clone(schema), handle));
+    }
+    handle
+}

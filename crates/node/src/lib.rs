@@ -1,0 +1,30 @@
+//! The Node-API binding: the only crate that knows Node.
+//!
+//! # Design
+//! A [`lane::NativeLane`] is made once per environment (main thread or worker) by `ts/native`. It watches the plane's
+//! one descriptor with a `uv_poll` handle on the environment's own loop, so a message from another process reaches
+//! JavaScript with one wake-up and no thread of ours. What happened is written into a `Float64Array` that both sides
+//! know (the *mailbox*), and one call of JavaScript tells how many records there are.
+//!
+//! There is no logic here: JavaScript holds numbers (handles) that stand for Rust values in tables of the environment.
+//! Nothing in this crate is reachable from two threads, except what [`cell::Cell`] guards.
+
+#![cfg(unix)]
+#![allow(missing_docs, reason = "the public documentation is that of the TypeScript API")]
+
+mod arrays;
+mod cell;
+mod error;
+mod events;
+mod files;
+mod host;
+mod interchange;
+mod lane;
+mod publish;
+mod pulse;
+mod report;
+mod scratch;
+mod subscribe;
+mod table;
+mod uv;
+mod wake;

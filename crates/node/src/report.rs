@@ -1,0 +1,64 @@
+//! What this machine and process have, for `doctor` and for tests that look for leaks.
+
+use arrowlane_memory::{counters, limits};
+use arrowlane_transport::shm::Folder;
+use napi_derive::napi;
+
+use crate::lane::NativeLane;
+
+#[napi(object)]
+pub struct NativeCounters {
+    /// Segments that this process made, mappings it has of others', blocks in use.
+    pub segments: f64,
+    pub mappings: f64,
+    pub blocks: f64,
+    /// Exported C structs that were not released yet.
+    pub exports: f64,
+    /// Batches that JavaScript has handles of, in this environment.
+    pub batches: f64,
+}
+
+#[napi(object)]
+pub struct NativeReport {
+    /// The folder of sockets, or why it cannot be used.
+    pub folder: Option<String>,
+    pub folder_problem: Option<String>,
+    /// Bytes that may still be taken; absent where the system does not say.
+    pub memory_available: Option<f64>,
+    pub cgroup_headroom: Option<f64>,
+    /// Whether a shared segment could be made and sealed, or why not.
+    pub shared_memory_problem: Option<String>,
+    /// Why the event loop itself cannot watch; absent when it can.
+    pub libuv_problem: Option<String>,
+}
+
+#[napi]
+impl NativeLane {
+    #[napi]
+    pub fn counters(&self) -> NativeCounters {
+        let memory = counters::snapshot();
+        NativeCounters {
+            segments: memory.segments as f64,
+            mappings: memory.mappings as f64,
+            blocks: memory.blocks as f64,
+            exports: arrowlane_arrow_c::live_exports() as f64,
+            batches: self.host.tables.borrow().batches.len() as f64,
+        }
+    }
+
+    #[napi]
+    pub fn report(&self) -> NativeReport {
+        let folder = Folder::open_default();
+        let headroom = limits::headroom();
+        NativeReport {
+            folder: folder.as_ref().ok().map(|f| f.path().display().to_string()),
+            folder_problem: folder.err().map(|e| e.to_string()),
+            memory_available: headroom.available.map(|bytes| bytes as f64),
+            cgroup_headroom: headroom.cgroup.map(|bytes| bytes as f64),
+            shared_memory_problem: arrowlane_memory::shared::Segment::create(arrowlane_memory::page_size())
+                .err()
+                .map(|e| e.to_string()),
+            libuv_problem: crate::uv::Uv::find_cached().err(),
+        }
+    }
+}

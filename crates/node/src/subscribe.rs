@@ -1,0 +1,62 @@
+//! Subscriptions, as JavaScript drives them.
+
+use std::sync::Arc;
+
+use arrowlane_plane::{PlaneError, Subscription, SubscriptionOptions, Target};
+use arrowlane_transport::shm::Folder;
+use napi_derive::napi;
+
+use crate::{
+    error::{Result, plane},
+    lane::NativeLane,
+};
+
+#[napi]
+impl NativeLane {
+    /// A subscription that is not connected yet.
+    #[napi]
+    pub fn subscribe(&self, topic: String, wait: bool) -> Result<u32> {
+        Folder::file_name(&topic).map_err(|e| plane(e.into()))?;
+        let folder = Folder::open_default().map_err(|e| plane(e.into()))?;
+        let options = SubscriptionOptions { wait };
+        let subscription = Subscription::new(Arc::new(folder), Target::Topic(topic), options, &self.host.lane);
+        let id = subscription.id();
+        self.host.tables.borrow_mut().subscriptions.insert(id, subscription);
+        Ok(id)
+    }
+
+    /// Connects, or waits for a publisher; a record says when it is.
+    #[napi]
+    pub fn connect(&self, subscription: u32) -> Result<()> {
+        match self.subscription(subscription) {
+            Some(subscription) => subscription.connect().map_err(plane),
+            None => Err(plane(PlaneError::Closed)),
+        }
+    }
+
+    /// A delivered batch was taken by the application.
+    #[napi]
+    pub fn taken(&self, subscription: u32, bytes: f64) {
+        if let Some(subscription) = self.subscription(subscription) {
+            subscription.taken(bytes as u64);
+        }
+    }
+
+    /// Ends delivery.
+    #[napi]
+    pub fn close_subscription(&self, subscription: u32) {
+        let closed = {
+            let mut tables = self.host.tables.borrow_mut();
+            tables.schema_of.remove(&subscription);
+            tables.errors.remove(&subscription);
+            tables.subscriptions.remove(&subscription)
+        };
+        if let Some(closed) = closed {
+            closed.close();
+        }
+    }
+
+    fn subscription(&self, subscription: u32) -> Option<Arc<Subscription>> {
+        self.host.tables.borrow().subscriptions.get(&subscription).cloned()
+    }
+}

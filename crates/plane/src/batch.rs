@@ -1,0 +1,356 @@
+//! A record batch whose body lives somewhere.
+
+use std::{
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_data::ArrayData;
+use arrow_schema::SchemaRef;
+use arrowlane_dissociated::{BatchHeader, DictionaryField, KeyValues, Shape, assemble, assemble_values, shape_of};
+use arrowlane_transport::Loan;
+use bytes::Bytes;
+
+use crate::{
+    PlaneError,
+    link::Link,
+    recycle::{self, Written},
+};
+
+/// A schema with what is derived from it once.
+pub struct BatchSchema {
+    /// The schema.
+    pub arrow: SchemaRef,
+    /// Its dictionary-encoded fields, depth first; several may share an id.
+    pub dictionaries: Vec<DictionaryField>,
+    /// How many nodes and buffers a batch of it has.
+    pub shape: Shape,
+}
+
+/// Where one buffer lies: in which of the body's ranges, and where there. Empty buffers have length 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Placed {
+    /// Index into [`Body::ranges`].
+    pub range: u32,
+    /// Bytes from the range's start.
+    pub offset: usize,
+    /// Length in bytes.
+    pub length: usize,
+}
+
+/// A contiguous span of host memory that a body occupies.
+#[derive(Debug, Clone, Copy)]
+pub struct HostRange {
+    /// First byte, aligned to 64 bytes where the memory allows it.
+    pub pointer: NonNull<u8>,
+    /// Length in bytes, never 0.
+    pub length: usize,
+}
+
+/// The memory of one batch (or dictionary) and the right to read it. Dropping the last reference ends the lease.
+pub struct Body {
+    ranges: Vec<HostRange>,
+    owner: Owner,
+    written: AtomicBool,
+}
+
+// SAFETY: the ranges point into memory that `owner` keeps alive. The memory is only read from here; writers outside
+// (a consumer's JavaScript) are confined to pages private to this process, as the owner's kind guarantees.
+unsafe impl Send for Body {}
+// SAFETY: as above; shared access gives out addresses and never a reference to the bytes.
+unsafe impl Sync for Body {}
+
+// A panic between two uses of a body leaves nothing half-done in it: its fields do not change but for one flag.
+impl std::panic::UnwindSafe for Body {}
+impl std::panic::RefUnwindSafe for Body {}
+
+enum Owner {
+    Lease { link: Arc<Link>, addresses: Vec<u64>, loans: Vec<Loan> },
+    Buffers { _buffers: Vec<Buffer> },
+    Inline { _bytes: Bytes },
+}
+
+impl Body {
+    /// A body in memory that this process owns.
+    pub(crate) fn of_buffers(buffers: &[Buffer]) -> (Arc<Self>, Vec<Placed>) {
+        let spans: Vec<_> = buffers.iter().map(|b| span_of(b.as_slice())).collect();
+        let (ranges, placed) = place(&spans, Surroundings::Foreign);
+        let owner = Owner::Buffers { _buffers: buffers.to_vec() };
+        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
+    }
+
+    /// A body packed into one allocation of this process, aligned to 64 bytes.
+    pub(crate) fn of_packed(packed: Buffer, header: &BatchHeader) -> (Arc<Self>, Vec<Placed>) {
+        let span = |s: &arrowlane_dissociated::Span| {
+            span_of(&packed.as_slice()[s.offset as usize..(s.offset + s.length) as usize])
+        };
+        let spans: Vec<_> = header.buffers.iter().map(span).collect();
+        let (ranges, placed) = place(&spans, Surroundings::Mapped);
+        let owner = Owner::Buffers { _buffers: vec![packed] };
+        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
+    }
+
+    /// A body that came inside its message.
+    pub(crate) fn of_bytes(bytes: Bytes, spans: &[(usize, usize)]) -> (Arc<Self>, Vec<Placed>) {
+        let spans: Vec<_> = spans.iter().map(|&(offset, length)| span_of(&bytes[offset..offset + length])).collect();
+        let (ranges, placed) = place(&spans, Surroundings::Foreign);
+        (Arc::new(Self { ranges, owner: Owner::Inline { _bytes: bytes }, written: AtomicBool::new(false) }), placed)
+    }
+
+    /// A body that a peer lent: one loan per buffer, `None` for empty ones, and every address that has to go back.
+    pub(crate) fn of_loans(link: &Arc<Link>, loans: Vec<Option<Loan>>, addresses: Vec<u64>) -> (Arc<Self>, Vec<Placed>) {
+        let spans: Vec<_> = loans.iter().map(|l| l.as_ref().map(|l| (l.pointer, l.length))).collect();
+        let (ranges, placed) = place(&spans, Surroundings::Mapped);
+        link.lend();
+        let owner =
+            Owner::Lease { link: Arc::clone(link), addresses, loans: loans.into_iter().flatten().collect() };
+        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
+    }
+
+    /// The spans of memory that it occupies: one, for a body as our publishers write it.
+    pub fn ranges(&self) -> &[HostRange] {
+        &self.ranges
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        self.ranges.iter().map(|r| r.length).sum()
+    }
+
+    /// Notes that somebody may write into the memory from now on (JavaScript has no read-only buffers). Pages written
+    /// are discarded before the lease ends.
+    pub fn may_be_written(&self) {
+        self.written.store(true, Ordering::Release);
+    }
+
+    /// Which shared memory it lies in, the same in every process: device and inode of the memfd, and the offset of the
+    /// first range. `None` for memory of this process alone.
+    pub fn location(&self) -> Option<[u64; 3]> {
+        let Owner::Lease { loans, .. } = &self.owner else { return None };
+        let start = self.ranges.first()?.pointer.as_ptr() as usize;
+        let loan = loans.iter().min_by_key(|l| l.pointer.as_ptr() as usize)?;
+        let (mapping, offset) = loan.mapping.as_ref()?;
+        let [device, inode] = identity_of(mapping.fd())?;
+        Some([device, inode, (offset - (loan.pointer.as_ptr() as usize - start)) as u64])
+    }
+
+    /// Whether it lies in the producer's memory rather than in a copy.
+    pub fn is_lent(&self) -> bool {
+        matches!(self.owner, Owner::Lease { .. })
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let Owner::Lease { link, addresses, loans } = &mut self.owner else { return };
+        let (link, addresses, loans) = (Arc::clone(link), std::mem::take(addresses), std::mem::take(loans));
+        if !self.written.load(Ordering::Acquire) {
+            drop(loans);
+            return link.give_back(&addresses);
+        }
+        let mut spans: Vec<Written> = Vec::new();
+        for range in &self.ranges {
+            let start = range.pointer.as_ptr() as usize;
+            let inside = |l: &&Loan| (start..start + range.length).contains(&(l.pointer.as_ptr() as usize));
+            // Every range was made from loans of one mapping: any loan inside tells which, and where the range starts.
+            if let Some(loan) = loans.iter().find(inside)
+                && let Some((mapping, offset)) = &loan.mapping
+            {
+                let before = loan.pointer.as_ptr() as usize - start;
+                let offset = offset - before;
+                spans.push(Written { mapping: Arc::clone(mapping), offset, length: range.length });
+            }
+        }
+        drop(loans);
+        recycle::discard(spans, move || link.give_back(&addresses));
+    }
+}
+
+/// Device and inode behind a descriptor.
+pub fn identity_of(descriptor: std::os::fd::BorrowedFd<'_>) -> Option<[u64; 2]> {
+    let stat = rustix::fs::fstat(descriptor).ok()?;
+    Some([stat.st_dev, stat.st_ino])
+}
+
+type Span = Option<(NonNull<u8>, usize)>;
+
+fn span_of(bytes: &[u8]) -> Span {
+    if bytes.is_empty() { None } else { Some((NonNull::from(bytes).cast(), bytes.len())) }
+}
+
+/// What lies between and before the buffers of a body.
+#[derive(Clone, Copy, PartialEq)]
+enum Surroundings {
+    /// A mapping or allocation that is ours as far as the next multiple of 64 bytes on either side.
+    Mapped,
+    /// Somebody else's memory: a range must not reach one byte beyond the buffers.
+    Foreign,
+}
+
+/// Which ranges cover the buffers, and where each buffer lies in them. In mapped memory, buffers that are nearly
+/// adjacent share a range, so that a body packed with 64-byte alignment is one; and a range starts at a multiple of 64,
+/// so that typed arrays over it are aligned where the memory is.
+fn place(spans: &[Span], surroundings: Surroundings) -> (Vec<HostRange>, Vec<Placed>) {
+    let (gap, mask) = if surroundings == Surroundings::Mapped { (64, !63) } else { (0, !0) };
+    let mut order: Vec<usize> = (0..spans.len()).filter(|&i| spans[i].is_some()).collect();
+    let start_of = |i: usize| spans[i].map_or(0, |(p, _)| p.as_ptr() as usize);
+    if !order.is_sorted_by_key(|&i| start_of(i)) {
+        order.sort_by_key(|&i| start_of(i));
+    }
+    let mut ranges: Vec<(usize, usize)> = Vec::with_capacity(1);
+    let mut placed = vec![Placed::default(); spans.len()];
+    for index in order {
+        let Some((pointer, length)) = spans[index] else { continue };
+        let address = pointer.as_ptr() as usize;
+        match ranges.last_mut() {
+            Some((_, end)) if address <= *end + gap => *end = (*end).max(address + length),
+            _ => ranges.push((address & mask, address + length)),
+        }
+        let range = ranges.len() - 1;
+        placed[index] = Placed { range: range as u32, offset: address - ranges[range].0, length };
+    }
+    let ranges = ranges
+        .into_iter()
+        .filter_map(|(start, end)| Some(HostRange { pointer: NonNull::new(start as *mut u8)?, length: end - start }))
+        .collect();
+    (ranges, placed)
+}
+
+/// The values of a dictionary-encoded field, as they stood when a batch was sent.
+pub struct Dictionary {
+    /// The id under which the stream knows it.
+    pub id: i64,
+    /// Lengths and null counts.
+    pub header: BatchHeader,
+    /// One entry per buffer.
+    pub buffers: Vec<Placed>,
+    /// Where the buffers are.
+    pub body: Arc<Body>,
+}
+
+impl Dictionary {
+    /// This dictionary with the values of a delta behind its own, in memory of this process.
+    ///
+    /// # Errors
+    /// When either does not hold values of the field's type.
+    pub(crate) fn extended(
+        &self,
+        field: &DictionaryField,
+        header: &BatchHeader,
+        body: &Arc<Body>,
+        buffers: &[Placed],
+    ) -> Result<Self, PlaneError> {
+        let values = |header, body, placed| {
+            assemble_values(&field.value_type, header, to_buffers(body, placed), 0, &|_| None)
+        };
+        let own = arrow_array::make_array(values(&self.header, &self.body, &self.buffers)?);
+        let more = arrow_array::make_array(values(header, body, buffers)?);
+        let both = arrow_select::concat::concat(&[own.as_ref(), more.as_ref()])?.to_data();
+        crate::outgoing::dictionary_copied(self.id, &both)
+    }
+}
+
+/// A record batch: its schema, the shape of its columns, and where its buffers lie.
+///
+/// Cloning an `Arc` of it, or exporting it, keeps the lease; the last one ends it. May be used from any thread.
+pub struct Batch {
+    /// The schema.
+    pub schema: Arc<BatchSchema>,
+    /// Number of rows, node lengths, null counts.
+    pub header: BatchHeader,
+    /// One entry per buffer, in the header's order.
+    pub buffers: Vec<Placed>,
+    /// Where the buffers are.
+    pub body: Arc<Body>,
+    /// One entry per dictionary-encoded field, depth first.
+    pub dictionaries: Vec<Option<Arc<Dictionary>>>,
+    /// Key/values that were sent with the batch.
+    pub metadata: KeyValues,
+    /// Which transport brought it.
+    pub via: &'static str,
+}
+
+impl Batch {
+    /// A batch over arrays of this process: no copy.
+    pub fn from_arrow(batch: &RecordBatch, metadata: KeyValues) -> Result<Self, PlaneError> {
+        crate::outgoing::batch_from_arrow(batch, metadata)
+    }
+
+    /// A batch with the same values in memory of its own: one block, packed as on the wire.
+    pub fn copy_of(batch: &RecordBatch, metadata: KeyValues) -> Result<Self, PlaneError> {
+        crate::outgoing::batch_copied(batch, metadata)
+    }
+
+    /// The batch as arrow-rs arrays over the same memory; the lease lives as long as any of them.
+    ///
+    /// # Errors
+    /// When the batch does not fit its schema. Offsets and the like are checked by their lengths, not value by value.
+    pub fn to_arrow(&self) -> Result<RecordBatch, PlaneError> {
+        let buffers = to_buffers(&self.body, &self.buffers);
+        let dictionary = |index: usize| {
+            let dictionary = self.dictionaries.get(index)?.as_ref()?;
+            self.dictionary_values(index, dictionary).ok()
+        };
+        Ok(assemble(&self.schema.arrow, &self.header, buffers, &dictionary)?)
+    }
+
+    fn dictionary_values(&self, index: usize, dictionary: &Arc<Dictionary>) -> Result<ArrayData, PlaneError> {
+        let Some(field) = self.schema.dictionaries.get(index) else { return Err(PlaneError::Closed) };
+        let nested = |inner: usize| {
+            let dictionary = self.dictionaries.get(inner)?.as_ref()?;
+            self.dictionary_values(inner, dictionary).ok()
+        };
+        let buffers = to_buffers(&dictionary.body, &dictionary.buffers);
+        let first = index.saturating_sub(dictionaries_inside(&field.value_type));
+        Ok(assemble_values(&field.value_type, &dictionary.header, buffers, first, &nested)?)
+    }
+}
+
+/// Dictionaries come depth first, those inside a dictionary's values before itself.
+fn dictionaries_inside(values: &arrow_schema::DataType) -> usize {
+    let field = arrow_schema::Field::new("values", values.clone(), true);
+    shape_of(&arrow_schema::Schema::new(vec![field])).dictionaries
+}
+
+fn to_buffers(body: &Arc<Body>, placed: &[Placed]) -> Vec<Buffer> {
+    let empty = Buffer::from(Vec::<u8>::new());
+    let at = |p: &Placed| {
+        let range = body.ranges.get(p.range as usize).filter(|_| p.length > 0)?;
+        // SAFETY: `place` computed offset and length so that the span lies inside the range; the range is part of the
+        // memory that `body` owns, and the buffer keeps `body`.
+        Some(unsafe {
+            Buffer::from_custom_allocation(range.pointer.add(p.offset), p.length, Arc::clone(body) as Arc<_>)
+        })
+    };
+    placed.iter().map(|p| at(p).unwrap_or_else(|| empty.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_packed_together_share_one_range_and_distant_ones_do_not() {
+        let memory = vec![0u8; 1 << 16];
+        let at = |offset: usize, length: usize| span_of(&memory[offset..offset + length]);
+        let base = memory.as_ptr() as usize;
+        let spans = [at(640, 10), None, at(704, 100), at(20_000, 8)];
+        let (ranges, placed) = place(&spans, Surroundings::Mapped);
+        assert_eq!(ranges.len(), 2);
+        for (place, offset) in [(placed[0], 640), (placed[2], 704), (placed[3], 20_000)] {
+            let range = ranges[place.range as usize];
+            assert_eq!(range.pointer.as_ptr() as usize + place.offset, base + offset);
+            assert_eq!(range.pointer.as_ptr() as usize % 64, 0);
+            assert!(place.offset + place.length <= range.length);
+        }
+        assert_eq!(placed[1].length, 0);
+        let (ranges, _) = place(&spans, Surroundings::Foreign);
+        let exact: Vec<_> = ranges.iter().map(|r| (r.pointer.as_ptr() as usize - base, r.length)).collect();
+        assert_eq!(exact, [(640, 10), (704, 100), (20_000, 8)], "not a byte beyond foreign buffers");
+    }
+}

@@ -1,0 +1,186 @@
+//! One event loop's publishers and subscriptions.
+
+use std::{
+    collections::HashMap,
+    os::fd::BorrowedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread::ThreadId,
+    time::Duration,
+};
+
+use arrowlane_transport::Reactor;
+use parking_lot::Mutex;
+
+use crate::{Batch, ConnectionId, PlaneError, Publisher, Subscription, link::Link};
+
+/// What happened to a publisher or subscription.
+pub enum Event {
+    /// A subscription received a batch.
+    Batch(Arc<Batch>),
+    /// A subscription is connected.
+    Connected,
+    /// A subscription's stream ended; nothing follows.
+    Ended,
+    /// A subscription failed; nothing follows.
+    Failed(PlaneError),
+    /// A subscription should try to connect again in a moment ([`Subscription::connect`]).
+    Retry,
+    /// A publisher that had no room (or no subscriber) may have some now.
+    Room,
+    /// A subscriber of this publisher joined.
+    Joined(ConnectionId),
+    /// A subscriber of this publisher left.
+    Left(ConnectionId),
+    /// A publisher that was closed has handed everything over.
+    Closed,
+    /// A [`Pulse`](crate::Pulse) received a number.
+    Pulse(f64),
+}
+
+/// Gathers the descriptors of one event loop. Made on the thread that runs the loop; [`turn`](Self::turn) and
+/// [`idle`](Self::idle) are called on that thread only.
+pub struct Lane {
+    reactor: Reactor,
+    thread: ThreadId,
+    alive: AtomicBool,
+    events: Mutex<Vec<(u32, Event)>>,
+    dirty: Mutex<Dirty>,
+    turns: AtomicU64,
+    next: AtomicU32,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Dirty {
+    links: Vec<Arc<Link>>,
+    publishers: Vec<Arc<Publisher>>,
+}
+
+#[derive(Default)]
+struct Members {
+    publishers: HashMap<u32, Arc<Publisher>>,
+    subscriptions: HashMap<u32, Arc<Subscription>>,
+}
+
+impl Lane {
+    /// A lane for the calling thread's event loop.
+    pub fn new() -> Result<Arc<Self>, PlaneError> {
+        Ok(Arc::new(Self {
+            reactor: Reactor::new()?,
+            thread: std::thread::current().id(),
+            alive: AtomicBool::new(true),
+            events: Mutex::default(),
+            dirty: Mutex::default(),
+            turns: AtomicU64::new(1),
+            next: AtomicU32::new(1),
+            members: Mutex::default(),
+        }))
+    }
+
+    /// Polls readable when [`turn`](Self::turn) has something to do.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.reactor.descriptor()
+    }
+
+    /// Handles everything that is ready and appends what happened to `events`, in order, with the id of the publisher
+    /// or subscription. Waits up to `wait` for the first; an event loop passes zero.
+    pub fn turn(&self, wait: Option<Duration>, events: &mut Vec<(u32, Event)>) -> Result<(), PlaneError> {
+        // What is already there must not wait.
+        let wait = if self.events.lock().is_empty() { wait } else { Some(Duration::ZERO) };
+        self.reactor.turn(wait)?;
+        events.append(&mut self.events.lock());
+        Ok(())
+    }
+
+    /// Sends what was gathered: called before the loop goes to sleep.
+    pub fn idle(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        for publisher in dirty.publishers {
+            publisher.flush();
+        }
+        for link in dirty.links {
+            link.flush();
+        }
+    }
+
+    /// Whether events wait that [`turn`](Self::turn) would return at once though no descriptor is readable.
+    pub fn has_events(&self) -> bool {
+        !self.events.lock().is_empty()
+    }
+
+    /// Closes everything, as when the event loop's environment ends. Leases that are still held (exported arrays) stay
+    /// valid and return when they end.
+    pub fn shut_down(&self) {
+        self.idle();
+        self.alive.store(false, Ordering::Release);
+        let members = std::mem::take(&mut *self.members.lock());
+        for subscription in members.subscriptions.into_values() {
+            subscription.close();
+        }
+        for publisher in members.publishers.into_values() {
+            publisher.abandon();
+        }
+        let events = std::mem::take(&mut *self.events.lock());
+        drop(events);
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        for link in dirty.links {
+            link.flush();
+        }
+    }
+
+    pub(crate) fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    pub(crate) fn next_id(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn turn_number(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn emit(&self, id: u32, event: Event) {
+        self.events.lock().push((id, event));
+    }
+
+    /// Whether the caller is on this lane's thread and will come past [`idle`](Self::idle).
+    pub(crate) fn is_here(&self) -> bool {
+        self.alive.load(Ordering::Acquire) && std::thread::current().id() == self.thread
+    }
+
+    pub(crate) fn flush_later(&self, link: &Arc<Link>) {
+        self.dirty.lock().links.push(Arc::clone(link));
+    }
+
+    pub(crate) fn flush_publisher_later(&self, publisher: &Arc<Publisher>) {
+        self.dirty.lock().publishers.push(Arc::clone(publisher));
+    }
+
+    pub(crate) fn publisher(&self, id: u32) -> Option<Arc<Publisher>> {
+        self.members.lock().publishers.get(&id).cloned()
+    }
+
+    pub(crate) fn subscription(&self, id: u32) -> Option<Arc<Subscription>> {
+        self.members.lock().subscriptions.get(&id).cloned()
+    }
+
+    pub(crate) fn add_publisher(&self, id: u32, publisher: &Arc<Publisher>) {
+        self.members.lock().publishers.insert(id, Arc::clone(publisher));
+    }
+
+    pub(crate) fn add_subscription(&self, id: u32, subscription: &Arc<Subscription>) {
+        self.members.lock().subscriptions.insert(id, Arc::clone(subscription));
+    }
+
+    pub(crate) fn remove(&self, id: u32) {
+        let mut members = self.members.lock();
+        let removed = (members.publishers.remove(&id), members.subscriptions.remove(&id));
+        drop(members);
+        drop(removed);
+    }
+}

@@ -1,0 +1,33 @@
+//! The plane: the Dissociated IPC protocol put on transports.
+//!
+//! # Design
+//! A [`Lane`] belongs to one event loop. It gathers every descriptor of its publishers and subscriptions under one
+//! ([`Lane::descriptor`]); when that polls readable, the loop calls [`Lane::turn`] and gets [`Event`]s. Before it goes
+//! to sleep, the loop calls [`Lane::idle`], which sends what was gathered during the turn: `free_data`, credits, and
+//! batches that followed a first one. No thread is started for any of this, so a batch goes from the sender's call to
+//! the receiver's loop with one wake-up.
+//!
+//! A received [`Batch`] is a set of spans in the producer's memory, held under a lease. The lease ends exactly once,
+//! when the last reference to the batch's [`Body`] is dropped, on whatever thread that happens: pages that this process
+//! wrote are thrown away, and the addresses go back in a `free_data` message.
+
+#![cfg(unix)]
+
+mod batch;
+mod error;
+mod lane;
+mod link;
+mod outgoing;
+mod publisher;
+mod pulse;
+mod recycle;
+mod subscription;
+mod topic;
+
+pub use batch::{Batch, BatchSchema, Body, Dictionary, HostRange, Placed, identity_of};
+pub use error::PlaneError;
+pub use lane::{Event, Lane};
+pub use outgoing::{Outgoing, OutgoingDictionary};
+pub use publisher::{ConnectionId, PackOutcome, Prepared, Publisher, PublisherOptions, PublisherStatistics, Queue, SendOutcome};
+pub use pulse::Pulse;
+pub use subscription::{Subscription, SubscriptionOptions, Target};

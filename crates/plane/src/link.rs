@@ -1,0 +1,157 @@
+//! A subscriber's connection, shared by its subscription and by every lease of a batch that came over it.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use arrowlane_dissociated::Receiver;
+use arrowlane_transport::Endpoint;
+use parking_lot::Mutex;
+
+use crate::Lane;
+
+/// So many addresses go back at once, without waiting for the loop to come to rest.
+const FREE_AT_ONCE: usize = 256;
+
+/// The connection lives until its subscription is closed *and* its last lease has ended.
+pub(crate) struct Link {
+    /// The connection itself. Held while messages are read; nothing that owns a lease is dropped meanwhile.
+    pub(crate) wire: Mutex<Wire>,
+    /// Addresses whose leases ended. A lock of its own: a lease may end on any thread, also while `wire` is held.
+    returned: Mutex<Vec<u64>>,
+    leases: AtomicUsize,
+    closed: AtomicBool,
+    dirty: AtomicBool,
+    lane: Weak<Lane>,
+}
+
+pub(crate) struct Wire {
+    pub endpoint: Option<Box<dyn Endpoint>>,
+    pub receiver: Option<Receiver>,
+    /// Key in the lane's reactor while the descriptor is watched.
+    pub key: Option<u64>,
+    pub writing: bool,
+}
+
+impl Link {
+    pub(crate) fn new(endpoint: Box<dyn Endpoint>, lane: &Arc<Lane>) -> Arc<Self> {
+        Arc::new(Self {
+            wire: Mutex::new(Wire { endpoint: Some(endpoint), receiver: None, key: None, writing: false }),
+            returned: Mutex::default(),
+            leases: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            lane: Arc::downgrade(lane),
+        })
+    }
+
+    /// A lease begins.
+    pub(crate) fn lend(&self) {
+        self.leases.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Leases that have not ended.
+    pub(crate) fn leases(&self) -> usize {
+        self.leases.load(Ordering::Acquire)
+    }
+
+    /// A lease ended: its addresses go back, with others of the same turn where that is possible.
+    pub(crate) fn give_back(self: &Arc<Self>, addresses: &[u64]) {
+        let waiting = {
+            let mut returned = self.returned.lock();
+            returned.extend_from_slice(addresses);
+            returned.len()
+        };
+        let was = self.leases.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(was > 0, "a lease ended twice");
+        match self.lane.upgrade() {
+            Some(lane) if lane.is_here() => {
+                if waiting >= FREE_AT_ONCE && self.try_flush() {
+                    return;
+                }
+                self.flush_later(&lane);
+            }
+            // Another thread, or no event loop any more: nobody would come past later.
+            _ => self.flush(),
+        }
+    }
+
+    /// Something is to be sent when the loop comes to rest.
+    pub(crate) fn flush_later(self: &Arc<Self>, lane: &Lane) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            lane.flush_later(self);
+        }
+    }
+
+    /// Sends what is gathered. Blocks for a moment only when another thread does the same.
+    pub(crate) fn flush(&self) {
+        self.flush_wire(&mut self.wire.lock());
+    }
+
+    fn try_flush(&self) -> bool {
+        match self.wire.try_lock() {
+            Some(mut wire) => {
+                self.flush_wire(&mut wire);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn flush_wire(&self, wire: &mut Wire) {
+        self.dirty.store(false, Ordering::Release);
+        let returned = std::mem::take(&mut *self.returned.lock());
+        let Wire { endpoint: Some(endpoint), receiver: Some(receiver), .. } = wire else { return };
+        receiver.free(&returned);
+        receiver.flush(&mut **endpoint);
+        // A peer that is gone needs no freeing; the read side reports its end.
+        let gone = endpoint.flush().is_err();
+        self.watch_for_room(wire);
+        if gone || self.closed.load(Ordering::Acquire) && self.leases() == 0 {
+            self.hang_up(wire);
+        }
+    }
+
+    /// Watches for room to write while something could not be written, and only then.
+    fn watch_for_room(&self, wire: &mut Wire) {
+        let (Some(endpoint), Some(key)) = (&wire.endpoint, wire.key) else { return };
+        let writing = endpoint.wants_write();
+        if writing != wire.writing
+            && let Some(lane) = self.lane.upgrade()
+        {
+            let interest =
+                if writing { arrowlane_transport::Interest::ReadWrite } else { arrowlane_transport::Interest::Read };
+            if lane.reactor().change(key, endpoint.descriptor(), interest).is_ok() {
+                wire.writing = writing;
+            }
+        }
+    }
+
+    /// No batches any more; held ones stay valid. The connection ends now, or with its last lease: while a lease is
+    /// held, the publisher must not believe that this consumer is gone. Nothing is read from it any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let mut wire = self.wire.lock();
+        if let Wire { endpoint: Some(endpoint), receiver: Some(receiver), .. } = &mut *wire {
+            receiver.cancel(&mut **endpoint);
+        }
+        self.flush_wire(&mut wire);
+        if wire.receiver.is_none() {
+            self.hang_up(&mut wire);
+        }
+        self.stop_watching(&mut wire);
+    }
+
+    fn stop_watching(&self, wire: &mut Wire) {
+        if let (Some(endpoint), Some(key), Some(lane)) = (&wire.endpoint, wire.key.take(), self.lane.upgrade()) {
+            lane.reactor().forget(key, endpoint.descriptor());
+        }
+    }
+
+    /// Takes the connection down. Leases that are still held stay valid: their memory is theirs.
+    pub(crate) fn hang_up(&self, wire: &mut Wire) {
+        self.stop_watching(wire);
+        wire.endpoint = None;
+    }
+}

@@ -1,0 +1,142 @@
+//! Batches on their way out.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, RecordBatch};
+use arrow_buffer::{Buffer, MutableBuffer};
+use arrowlane_dissociated::{
+    BatchHeader, Flat, Header, KeyValues, Limits, Pair, decode_message, encode_schema, flatten, header_of, shape_of,
+};
+use arrowlane_memory::{AllocateError, Block, Pool};
+
+use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError};
+
+/// Buffers inside a block are aligned to this.
+pub(crate) const ALIGN: usize = 64;
+
+/// A batch whose body lies in a block of its publisher's pool.
+pub struct Outgoing {
+    /// The schema; the first batch of a topic fixes it.
+    pub schema: Arc<BatchSchema>,
+    /// Lengths, null counts, and where in the block each buffer lies.
+    pub header: BatchHeader,
+    /// The block. `None` when the batch has no bytes.
+    pub block: Option<Arc<Block>>,
+    /// Key/values that travel with the batch.
+    pub metadata: KeyValues,
+    /// The dictionaries that the batch needs, one per dictionary-encoded field, depth first.
+    pub dictionaries: Vec<OutgoingDictionary>,
+}
+
+/// A dictionary that outgoing batches refer to.
+#[derive(Clone)]
+pub struct OutgoingDictionary {
+    /// Identity: batches that carry the same version need nothing sent again.
+    pub version: u64,
+    /// Lengths, null counts, and where in the block each buffer lies.
+    pub header: BatchHeader,
+    /// The block. `None` when the dictionary has no bytes.
+    pub block: Option<Arc<Block>>,
+}
+
+impl BatchSchema {
+    /// What is derived from a schema, with dictionaries numbered depth first as our publishers number them.
+    ///
+    /// # Errors
+    /// When the schema holds something that cannot travel.
+    pub fn new(schema: arrow_schema::SchemaRef) -> Result<Arc<Self>, PlaneError> {
+        let dictionaries = match decode_message(&encode_schema(&schema), &Limits::default())? {
+            (Header::Schema(decoded), _) => decoded.dictionaries,
+            _ => Vec::new(),
+        };
+        let shape = shape_of(&schema);
+        Ok(Arc::new(Self { arrow: schema, dictionaries, shape }))
+    }
+}
+
+/// The (address, length) pairs of a body, one per buffer.
+pub(crate) fn pairs(header: &BatchHeader, block: Option<&Block>) -> Vec<Pair> {
+    let base = block.map_or(0, Block::address);
+    let pair = |span: &arrowlane_dissociated::Span| match span.length {
+        0 => Pair { address: 0, length: 0 },
+        length => Pair { address: base + span.offset, length },
+    };
+    header.buffers.iter().map(pair).collect()
+}
+
+/// Copies a flat batch into a block of the pool. One copy per buffer, none when there is nothing to copy.
+pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<Block>>), AllocateError> {
+    let header = header_of(flat, ALIGN);
+    if header.body_length == 0 {
+        return Ok((header, None));
+    }
+    let block = pool.try_allocate(header.body_length as usize)?;
+    for (span, buffer) in header.buffers.iter().zip(&flat.buffers) {
+        if span.length > 0 {
+            // SAFETY: `header_of` laid the buffers out within `body_length`, the length the block was allocated with,
+            // and the block is nobody else's yet.
+            unsafe {
+                let target = block.as_ptr().add(span.offset as usize).as_ptr();
+                std::ptr::copy_nonoverlapping(buffer.as_ptr(), target, span.length as usize);
+            }
+        }
+    }
+    Ok((header, Some(Arc::new(block))))
+}
+
+/// Copies flat buffers into one allocation, laid out as `header` says.
+fn packed(flat: &Flat, header: &BatchHeader) -> Buffer {
+    let mut target = MutableBuffer::from_len_zeroed(header.body_length as usize);
+    for (span, buffer) in header.buffers.iter().zip(&flat.buffers) {
+        let (start, end) = (span.offset as usize, (span.offset + span.length) as usize);
+        target.as_slice_mut()[start..end].copy_from_slice(&buffer.as_slice()[..end - start]);
+    }
+    target.into()
+}
+
+pub(crate) fn dictionary_copied(id: i64, values: &arrow_data::ArrayData) -> Result<Dictionary, PlaneError> {
+    let flat = flatten(std::slice::from_ref(values))?;
+    let header = header_of(&flat, ALIGN);
+    let (body, buffers) = Body::of_packed(packed(&flat, &header), &header);
+    Ok(Dictionary { id, header, buffers, body })
+}
+
+pub(crate) fn batch_copied(batch: &RecordBatch, metadata: KeyValues) -> Result<Batch, PlaneError> {
+    let columns: Vec<_> = batch.columns().iter().map(|c| c.to_data()).collect();
+    let flat = flatten_batch(batch.num_rows(), &columns)?;
+    let schema = BatchSchema::new(batch.schema())?;
+    let mut dictionaries: Vec<Option<Arc<Dictionary>>> = schema.dictionaries.iter().map(|_| None).collect();
+    for (index, values) in &flat.dictionaries {
+        if let (Some(slot), Some(field)) = (dictionaries.get_mut(*index), schema.dictionaries.get(*index)) {
+            *slot = Some(Arc::new(dictionary_copied(field.id, values)?));
+        }
+    }
+    let header = header_of(&flat, ALIGN);
+    let (body, buffers) = Body::of_packed(packed(&flat, &header), &header);
+    Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "copy" })
+}
+
+pub(crate) fn batch_from_arrow(batch: &RecordBatch, metadata: KeyValues) -> Result<Batch, PlaneError> {
+    let columns: Vec<_> = batch.columns().iter().map(|c| c.to_data()).collect();
+    let flat = flatten_batch(batch.num_rows(), &columns)?;
+    let schema = BatchSchema::new(batch.schema())?;
+    let mut dictionaries: Vec<Option<Arc<Dictionary>>> = schema.dictionaries.iter().map(|_| None).collect();
+    for (index, values) in &flat.dictionaries {
+        let flat = flatten(std::slice::from_ref(values))?;
+        let header = header_of(&flat, ALIGN);
+        let (body, buffers) = Body::of_buffers(&flat.buffers);
+        if let (Some(slot), Some(field)) = (dictionaries.get_mut(*index), schema.dictionaries.get(*index)) {
+            *slot = Some(Arc::new(Dictionary { id: field.id, header, buffers, body }));
+        }
+    }
+    let header = header_of(&flat, ALIGN);
+    let (body, buffers) = Body::of_buffers(&flat.buffers);
+    Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "import" })
+}
+
+/// A batch's columns as flat buffers; the row count is the batch's own, which matters when it has no columns.
+pub(crate) fn flatten_batch(rows: usize, columns: &[arrow_data::ArrayData]) -> Result<Flat, PlaneError> {
+    let mut flat = flatten(columns)?;
+    flat.rows = rows;
+    Ok(flat)
+}

@@ -1,0 +1,291 @@
+//! One subscriber, as its publisher sees it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use arrowlane_dissociated::{
+    Body, Pair, ProtocolError, Sender, SenderConfig, SenderEvent, encode_dictionary,
+};
+use arrowlane_memory::{Block, Pool};
+use arrowlane_transport::{Endpoint, Inbox, Interest, Source, TransportError, shm::ShmEndpoint};
+
+use super::{ConnectionId, Queue};
+use crate::{
+    Lane, Outgoing, PlaneError,
+    outgoing::pairs,
+    topic::TAGS,
+};
+
+/// Bytes queued for a socket that is full, beyond which a subscriber has no room.
+const MAX_QUEUED: usize = 1 << 20;
+/// Bytes read from one subscriber before the next one gets its turn.
+const BUDGET: usize = 256 << 10;
+
+pub(super) struct Connection {
+    endpoint: ShmEndpoint,
+    key: u64,
+    writing: bool,
+    talk: Talk,
+    /// Versions of the dictionaries that this subscriber has, by their order in the schema.
+    dictionaries: Vec<u64>,
+    /// Where in the count of bytes each batch ends that was sent and not yet taken.
+    window: VecDeque<u64>,
+    leases: Arc<AtomicUsize>,
+    turn: u64,
+    announced: bool,
+}
+
+/// What is said to and by the subscriber.
+struct Talk {
+    topic: String,
+    phase: Phase,
+    cancelled: bool,
+}
+
+enum Phase {
+    /// Connected; has not said what it wants.
+    Greeted,
+    /// Takes part.
+    Streaming(Sender<Lent>),
+    /// Gets no more, holds leases perhaps.
+    Ended(Sender<Lent>),
+}
+
+/// Keeps a block until the last of its addresses came back from one subscriber.
+#[derive(Clone)]
+struct Lent(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
+
+struct Held {
+    _block: Arc<Block>,
+    leases: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.leases.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A batch, encoded once for all subscribers.
+pub(super) struct Message<'a> {
+    pub out: &'a Outgoing,
+    pub pairs: &'a [Pair],
+    pub flatbuffer: &'a [u8],
+    pub schema: &'a [u8],
+}
+
+impl Connection {
+    pub(super) fn new(
+        mut endpoint: ShmEndpoint,
+        lane: &Lane,
+        source: Arc<dyn Source>,
+        id: ConnectionId,
+        uri: &str,
+        topic: &str,
+    ) -> Result<Self, PlaneError> {
+        endpoint.greet(uri);
+        let key = lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, id)?;
+        Ok(Self {
+            endpoint,
+            key,
+            writing: false,
+            talk: Talk { topic: topic.into(), phase: Phase::Greeted, cancelled: false },
+            dictionaries: Vec::new(),
+            window: VecDeque::new(),
+            leases: Arc::default(),
+            turn: 0,
+            announced: false,
+        })
+    }
+
+    pub(super) fn takes_part(&self) -> bool {
+        matches!(self.talk.phase, Phase::Streaming(_))
+    }
+
+    pub(super) fn announce(&mut self) {
+        self.announced = true;
+    }
+
+    pub(super) fn was_announced(&self) -> bool {
+        self.announced
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        self.endpoint.queued() > 0
+    }
+
+    /// Wanted nothing more and holds nothing more.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(&self.talk.phase, Phase::Ended(sender) if sender.outstanding() == 0) && !self.is_queued()
+    }
+
+    /// Batches (and dictionaries) that it holds.
+    pub(super) fn leases(&self) -> usize {
+        self.leases.load(Ordering::Acquire)
+    }
+
+    pub(super) fn has_room(&self, bytes: u64, queue: &Queue) -> bool {
+        let Phase::Streaming(sender) = &self.talk.phase else { return true };
+        let behind = sender.sent_bytes() - sender.consumed_bytes();
+        self.window.len() < queue.batches
+            && (self.window.is_empty() || behind + bytes <= queue.bytes)
+            && self.endpoint.queued() < MAX_QUEUED
+    }
+
+    /// Whether this is the first time in this turn of the loop.
+    pub(super) fn is_first_of(&mut self, turn: u64) -> bool {
+        std::mem::replace(&mut self.turn, turn) != turn
+    }
+
+    /// Queues a batch, and before it what the subscriber needs to read it. `true` when it should go out soon: it is
+    /// alone in the queue, or the queue has become long.
+    pub(super) fn send(&mut self, pool: &Pool, message: &Message<'_>) -> Result<bool, PlaneError> {
+        let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(false) };
+        let out = message.out;
+        let endpoint = &mut self.endpoint;
+        if sender.next_serial().0 == 0 && sender.sent_bytes() == 0 && self.dictionaries.is_empty() {
+            sender.message(message.schema, Body::None, endpoint);
+            self.dictionaries = vec![0; out.schema.dictionaries.len()];
+        }
+        let mut sent_ids: Vec<i64> = Vec::new();
+        // In their order: what is inside a dictionary's values comes before it.
+        for (index, dictionary) in out.dictionaries.iter().enumerate() {
+            let (Some(known), Some(field)) = (self.dictionaries.get_mut(index), out.schema.dictionaries.get(index))
+            else {
+                continue;
+            };
+            if *known == dictionary.version || sent_ids.contains(&field.id) {
+                *known = dictionary.version;
+                continue;
+            }
+            *known = dictionary.version;
+            sent_ids.push(field.id);
+            let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
+            let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
+            put(sender, endpoint, pool, &self.leases, &flatbuffer, &pairs, dictionary.block.as_ref())?;
+        }
+        put(sender, endpoint, pool, &self.leases, message.flatbuffer, message.pairs, out.block.as_ref())?;
+        self.window.push_back(sender.sent_bytes());
+        Ok(true)
+    }
+
+    pub(super) fn finish(&mut self) {
+        let phase = std::mem::replace(&mut self.talk.phase, Phase::Greeted);
+        self.talk.phase = match phase {
+            Phase::Streaming(mut sender) => {
+                sender.finish(&mut self.endpoint);
+                Phase::Ended(sender)
+            }
+            other => other,
+        };
+    }
+
+    pub(super) fn receive(&mut self) -> Result<(), PlaneError> {
+        let mut inbox = FromSubscriber { talk: &mut self.talk, wrong: None };
+        let result = self.endpoint.receive(BUDGET, &mut inbox);
+        if let Some(error) = inbox.wrong {
+            return Err(error);
+        }
+        result?;
+        if let Phase::Streaming(sender) = &self.talk.phase {
+            let consumed = sender.consumed_bytes();
+            while self.window.front().is_some_and(|end| *end <= consumed) {
+                self.window.pop_front();
+            }
+        }
+        if std::mem::take(&mut self.talk.cancelled) {
+            self.finish();
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self, lane: &Lane) -> Result<(), PlaneError> {
+        self.endpoint.flush()?;
+        let writing = self.endpoint.wants_write();
+        if writing != self.writing {
+            let interest = if writing { Interest::ReadWrite } else { Interest::Read };
+            lane.reactor().change(self.key, self.endpoint.descriptor(), interest)?;
+            self.writing = writing;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget(&self, lane: &Lane) {
+        lane.reactor().forget(self.key, self.endpoint.descriptor());
+    }
+}
+
+fn put(
+    sender: &mut Sender<Lent>,
+    endpoint: &mut ShmEndpoint,
+    pool: &Pool,
+    leases: &Arc<AtomicUsize>,
+    flatbuffer: &[u8],
+    pairs: &[Pair],
+    block: Option<&Arc<Block>>,
+) -> Result<(), PlaneError> {
+    let Some(block) = block else {
+        sender.message(flatbuffer, Body::None, endpoint);
+        return Ok(());
+    };
+    endpoint.lend(pool, block)?;
+    leases.fetch_add(1, Ordering::AcqRel);
+    let keep = Lent(Arc::new(Held { _block: Arc::clone(block), leases: Arc::clone(leases) }));
+    let total = pairs.iter().map(|p| p.length).sum();
+    sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
+    Ok(())
+}
+
+impl Talk {
+    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), PlaneError> {
+        match &mut self.phase {
+            Phase::Greeted => {
+                if body != self.topic.as_bytes() {
+                    return Err(TransportError::Framing("the ticket is not this topic".into()).into());
+                }
+                let ext_tag = match tag {
+                    t if t == TAGS.want_data_ext => Some(t),
+                    t if t == TAGS.want_data => None,
+                    t => return Err(ProtocolError::UnknownTag(t).into()),
+                };
+                self.phase = Phase::Streaming(Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag }));
+                Ok(())
+            }
+            Phase::Streaming(sender) | Phase::Ended(sender) => {
+                if sender.tagged(tag, body)? == SenderEvent::Cancelled {
+                    self.cancelled = true;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+struct FromSubscriber<'a> {
+    talk: &'a mut Talk,
+    wrong: Option<PlaneError>,
+}
+
+impl Inbox for FromSubscriber<'_> {
+    fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
+        Err(TransportError::Framing("a subscriber does not greet".into()))
+    }
+
+    fn metadata(&mut self, _bytes: &[u8]) -> Result<(), TransportError> {
+        Err(TransportError::Framing("a subscriber sends no metadata".into()))
+    }
+
+    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
+        self.talk.tagged(tag, body).map_err(|error| {
+            self.wrong = Some(error);
+            TransportError::Closed
+        })
+    }
+
+    fn retired(&mut self, _segment: u16) {}
+}

@@ -1,0 +1,459 @@
+//! The sending side of a topic.
+
+mod connection;
+mod native;
+
+pub use self::native::PackOutcome;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
+use arrowlane_memory::{AllocateError, Block, Pool, PoolConfig};
+use arrowlane_transport::{
+    Interest, Readiness, Source,
+    shm::{Folder, ShmListener},
+};
+use parking_lot::Mutex;
+
+use self::connection::{Connection, Message};
+use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, topic};
+
+/// Which of a publisher's connections.
+pub type ConnectionId = u64;
+
+/// Token of the listener among a publisher's sources; connections count from 1.
+const LISTENER: u64 = 0;
+/// So many subscribers, at most.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How much one subscriber may lag behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Queue {
+    /// Batches sent and not yet taken.
+    pub batches: usize,
+    /// Their bytes. One batch always fits.
+    pub bytes: u64,
+}
+
+/// How a publisher behaves.
+#[derive(Debug, Clone)]
+pub struct PublisherOptions {
+    /// Limit of its pool in bytes.
+    pub memory: u64,
+    /// Bound per subscriber.
+    pub queue: Queue,
+    /// [`Publisher::try_send`] waits while there are fewer subscribers.
+    pub min_subscribers: usize,
+    /// Every subscriber gets a stream of its own ([`Publisher::try_send_to`]) instead of all the same.
+    pub per_subscriber: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// It is on its way to so many subscribers.
+    Sent(usize),
+    /// Nobody is there to take it; [`Event::Room`] says when to try again.
+    NoSubscriber,
+    /// A subscriber's queue is full; [`Event::Room`] says when to try again.
+    NoRoom,
+}
+
+/// A publisher's figures at a moment.
+#[derive(Debug, Clone, Default)]
+pub struct PublisherStatistics {
+    /// Subscribers that take part.
+    pub subscribers: usize,
+    /// Bytes of blocks in use: being written, queued, or held by subscribers.
+    pub bytes_in_use: u64,
+    /// Bytes of all segments.
+    pub capacity: u64,
+    /// Leases that subscribers hold, over all of them.
+    pub leases: usize,
+}
+
+/// A topic's sending side. Used on its lane's thread; blocks may return on any.
+pub struct Publisher {
+    id: u32,
+    topic: String,
+    uri: String,
+    path: std::path::PathBuf,
+    lane: Weak<Lane>,
+    pool: Pool,
+    options: PublisherOptions,
+    state: Mutex<State>,
+    packed: Mutex<native::Packed>,
+    /// Set while a sender waits: only then is [`Event::Room`] worth emitting.
+    waiting: AtomicBool,
+    dirty: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    listener: Option<(ShmListener, u64)>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    last: ConnectionId,
+    schema: Option<(Arc<BatchSchema>, Vec<u8>)>,
+    header: Option<CachedHeader>,
+    closing: bool,
+    closed: bool,
+}
+
+/// The last header and its encoding: batches of one size have the same.
+struct CachedHeader {
+    header: BatchHeader,
+    metadata: KeyValues,
+    flatbuffer: Vec<u8>,
+}
+
+/// What can be prepared on any thread before a publisher joins a lane: everything that may block.
+pub struct Prepared {
+    topic: String,
+    listener: ShmListener,
+    pool: Pool,
+    options: PublisherOptions,
+}
+
+impl Publisher {
+    /// Takes the topic's name and its first memory. Blocks: called off the event loop.
+    pub fn prepare(folder: Arc<Folder>, topic: &str, options: PublisherOptions) -> Result<Prepared, PlaneError> {
+        let config = PoolConfig { kind: arrowlane_memory::Kind::Shared, limit: options.memory, ..PoolConfig::default() };
+        let pool = Pool::new(config)?;
+        pool.grow(1)?;
+        let listener = ShmListener::bind(folder, topic)?;
+        Ok(Prepared { topic: topic.into(), listener, pool, options })
+    }
+
+    /// Opens for subscribers.
+    pub fn start(prepared: Prepared, lane: &Arc<Lane>) -> Result<Arc<Self>, PlaneError> {
+        let Prepared { topic, listener, pool, options } = prepared;
+        let path = listener.path();
+        let uri = topic::uri(&path, &topic);
+        let publisher = Arc::new(Self {
+            id: lane.next_id(),
+            topic,
+            uri,
+            path,
+            lane: Arc::downgrade(lane),
+            pool,
+            options,
+            state: Mutex::default(),
+            packed: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+        });
+        let source: Arc<dyn Source> = publisher.clone();
+        let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, LISTENER)?;
+        publisher.state.lock().listener = Some((listener, key));
+        lane.add_publisher(publisher.id, &publisher);
+        Ok(publisher)
+    }
+
+    /// Its id in events.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The URI that subscribers are greeted with.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The path of its socket.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Its memory.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// A block to write a batch into. [`AllocateError::NeedsGrowth`] asks for [`Pool::grow`] off the loop;
+    /// [`AllocateError::Full`] is followed by [`Event::Room`] when something came back.
+    pub fn allocate(&self, length: usize) -> Result<Block, AllocateError> {
+        let block = self.pool.try_allocate(length);
+        if matches!(block, Err(AllocateError::Full)) {
+            self.waiting.store(true, Ordering::Release);
+        }
+        block
+    }
+
+    /// Sends to every subscriber, or to nobody.
+    ///
+    /// # Errors
+    /// When the schema is not the topic's, or the publisher was closed.
+    pub fn try_send(self: &Arc<Self>, out: &Outgoing) -> Result<SendOutcome, PlaneError> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        self.accept_schema(state, &out.schema)?;
+        let present = state.connections.values().filter(|c| c.takes_part()).count();
+        if present < self.options.min_subscribers {
+            self.waiting.store(true, Ordering::Release);
+            return Ok(SendOutcome::NoSubscriber);
+        }
+        let bytes = out.header.body_length;
+        if !state.connections.values().all(|c| !c.takes_part() || c.has_room(bytes, &self.options.queue)) {
+            self.waiting.store(true, Ordering::Release);
+            return Ok(SendOutcome::NoRoom);
+        }
+        let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.takes_part()).map(|(id, _)| *id).collect();
+        self.deliver(state, out, &ids)?;
+        Ok(SendOutcome::Sent(ids.len()))
+    }
+
+    /// Sends to one subscriber, whose stream is its own.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), and [`PlaneError::Closed`] when that subscriber left.
+    pub fn try_send_to(self: &Arc<Self>, id: ConnectionId, out: &Outgoing) -> Result<SendOutcome, PlaneError> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        self.accept_schema(state, &out.schema)?;
+        let connection = state.connections.get(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
+        if !connection.has_room(out.header.body_length, &self.options.queue) {
+            self.waiting.store(true, Ordering::Release);
+            return Ok(SendOutcome::NoRoom);
+        }
+        self.deliver(state, out, &[id])?;
+        Ok(SendOutcome::Sent(1))
+    }
+
+    /// Ends one subscriber's own stream.
+    pub fn finish(self: &Arc<Self>, id: ConnectionId) {
+        let mut state = self.state.lock();
+        if let Some(connection) = state.connections.get_mut(&id) {
+            connection.finish();
+        }
+        self.flush_connection(&mut state, id);
+    }
+
+    /// Ends the stream of every subscriber and gives the name back. [`Event::Closed`] follows when all is handed over;
+    /// batches that subscribers hold stay valid.
+    pub fn close(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.closing = true;
+        self.stop_listening(&mut state);
+        let ids: Vec<_> = state.connections.keys().copied().collect();
+        for id in ids {
+            if let Some(connection) = state.connections.get_mut(&id) {
+                connection.finish();
+            }
+            self.flush_connection(&mut state, id);
+        }
+        self.drained(&mut state);
+    }
+
+    /// Lets go of everything at once: subscribers see a publisher that went away, unless it was closed before.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        self.stop_listening(&mut state);
+        let connections = std::mem::take(&mut state.connections);
+        state.closed = true;
+        if let Some(lane) = self.lane.upgrade() {
+            for connection in connections.values() {
+                connection.forget(&lane);
+            }
+        }
+    }
+
+    /// Its figures at this moment.
+    pub fn statistics(&self) -> PublisherStatistics {
+        let state = self.state.lock();
+        let pool = self.pool.statistics();
+        PublisherStatistics {
+            subscribers: state.connections.values().filter(|c| c.takes_part()).count(),
+            bytes_in_use: pool.used,
+            capacity: pool.capacity,
+            leases: state.connections.values().map(Connection::leases).sum(),
+        }
+    }
+
+    fn accept_schema(&self, state: &mut State, schema: &Arc<BatchSchema>) -> Result<(), PlaneError> {
+        if state.closing || state.closed {
+            return Err(PlaneError::Closed);
+        }
+        match &state.schema {
+            Some((known, _)) if Arc::ptr_eq(known, schema) => Ok(()),
+            // Subscribers with a stream of their own are told its schema each; the others share one.
+            Some((known, _)) if known.arrow == schema.arrow => {
+                state.schema = Some((Arc::clone(schema), encode_schema(&schema.arrow)));
+                Ok(())
+            }
+            Some((known, _)) => Err(PlaneError::SchemaMismatch(difference(&known.arrow, &schema.arrow))),
+            None => {
+                state.schema = Some((Arc::clone(schema), encode_schema(&schema.arrow)));
+                Ok(())
+            }
+        }
+    }
+
+    fn deliver(self: &Arc<Self>, state: &mut State, out: &Outgoing, ids: &[ConnectionId]) -> Result<(), PlaneError> {
+        let cached = state.header.take().filter(|c| c.header == out.header && c.metadata == out.metadata);
+        let cached = cached.unwrap_or_else(|| CachedHeader {
+            header: out.header.clone(),
+            metadata: out.metadata.clone(),
+            flatbuffer: encode_batch(&out.header, &out.metadata),
+        });
+        let pairs = pairs(&out.header, out.block.as_deref());
+        let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());
+        let mut later = false;
+        for id in ids {
+            let Some(connection) = state.connections.get_mut(id) else { continue };
+            let schema = state.schema.as_ref().map(|(_, flatbuffer)| flatbuffer.as_slice()).unwrap_or_default();
+            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema };
+            if connection.send(&self.pool, &message)? && connection.is_first_of(turn) {
+                self.flush_connection(state, *id);
+            } else {
+                later = true;
+            }
+        }
+        state.header = Some(cached);
+        if later {
+            self.flush_later();
+        }
+        Ok(())
+    }
+
+    fn flush_later(self: &Arc<Self>) {
+        if let Some(lane) = self.lane.upgrade()
+            && !self.dirty.swap(true, Ordering::AcqRel)
+        {
+            lane.flush_publisher_later(self);
+        }
+    }
+
+    /// Hands to the system what was sent after the first batch of a turn.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        self.dirty.store(false, Ordering::Release);
+        let mut state = self.state.lock();
+        let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.is_queued()).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.flush_connection(&mut state, id);
+        }
+    }
+
+    fn flush_connection(&self, state: &mut State, id: ConnectionId) {
+        let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
+        if connection.flush(&lane).is_err() {
+            self.remove(state, id);
+        }
+        self.drained(state);
+    }
+
+    fn remove(&self, state: &mut State, id: ConnectionId) {
+        let Some(connection) = state.connections.remove(&id) else { return };
+        let Some(lane) = self.lane.upgrade() else { return };
+        connection.forget(&lane);
+        if connection.was_announced() {
+            lane.emit(self.id, Event::Left(id));
+        }
+        drop(connection);
+        self.room(&lane);
+    }
+
+    fn room(&self, lane: &Lane) {
+        if self.waiting.swap(false, Ordering::AcqRel) {
+            lane.emit(self.id, Event::Room);
+        }
+    }
+
+    /// After close: done when nothing is queued any more.
+    fn drained(&self, state: &mut State) {
+        if !state.closing || state.closed || state.connections.values().any(Connection::is_queued) {
+            return;
+        }
+        state.closed = true;
+        if let Some(lane) = self.lane.upgrade() {
+            for connection in std::mem::take(&mut state.connections).into_values() {
+                connection.forget(&lane);
+            }
+            lane.emit(self.id, Event::Closed);
+            lane.remove(self.id);
+        }
+    }
+
+    fn stop_listening(&self, state: &mut State) {
+        if let (Some((listener, key)), Some(lane)) = (state.listener.take(), self.lane.upgrade()) {
+            lane.reactor().forget(key, listener.descriptor());
+        }
+    }
+
+    fn accept(self: &Arc<Self>, state: &mut State) {
+        let Some(lane) = self.lane.upgrade() else { return };
+        loop {
+            let Some((listener, _)) = &state.listener else { return };
+            let endpoint = match listener.accept() {
+                Ok(Some(endpoint)) => endpoint,
+                Ok(None) => return,
+                Err(error) => {
+                    // A stranger, or no descriptors left: the others are served, and the listener tries again later.
+                    tracing::warn!(topic = self.topic, %error, "a connection was not accepted");
+                    return;
+                }
+            };
+            if state.connections.len() >= MAX_CONNECTIONS {
+                tracing::warn!(topic = self.topic, "more than {MAX_CONNECTIONS} subscribers: one was turned away");
+                continue;
+            }
+            state.last += 1;
+            let id = state.last;
+            let source: Arc<dyn Source> = self.clone();
+            match Connection::new(endpoint, &lane, source, id, &self.uri, &self.topic) {
+                Ok(connection) => {
+                    state.connections.insert(id, connection);
+                    self.flush_connection(state, id);
+                }
+                Err(error) => tracing::warn!(topic = self.topic, %error, "a connection was not accepted"),
+            }
+        }
+    }
+
+    fn connection_ready(&self, state: &mut State, id: ConnectionId) {
+        let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
+        let was = connection.takes_part();
+        let result = connection.receive().and_then(|()| connection.flush(&lane));
+        let is = connection.takes_part();
+        if !was && is {
+            connection.announce();
+            lane.emit(self.id, Event::Joined(id));
+        }
+        match result {
+            Ok(()) if connection.is_done() => self.remove(state, id),
+            Ok(()) => self.room(&lane),
+            Err(error) => {
+                if !matches!(error, PlaneError::Transport(arrowlane_transport::TransportError::Closed)) {
+                    tracing::warn!(topic = self.topic, %error, "a subscriber was dropped");
+                }
+                self.remove(state, id);
+            }
+        }
+        self.drained(state);
+    }
+}
+
+/// The publisher as the lane's reactor sees it.
+impl Source for Publisher {
+    fn ready(&self, token: u64, _readiness: Readiness) {
+        let Some(this) = self.lane.upgrade().and_then(|lane| lane.publisher(self.id)) else { return };
+        let mut state = this.state.lock();
+        if token == LISTENER { this.accept(&mut state) } else { this.connection_ready(&mut state, token) }
+    }
+}
+
+fn difference(known: &arrow_schema::Schema, other: &arrow_schema::Schema) -> String {
+    let fields = known.fields().iter().zip(other.fields());
+    match fields.into_iter().find(|(a, b)| a != b) {
+        Some((known, other)) => format!("it has {other} where the topic has {known}"),
+        None if known.fields().len() != other.fields().len() => {
+            format!("it has {} columns, the topic {}", other.fields().len(), known.fields().len())
+        }
+        None => "the schemas' metadata differ".into(),
+    }
+}

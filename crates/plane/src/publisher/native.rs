@@ -1,0 +1,93 @@
+//! Sending arrow-rs batches: one copy into the publisher's memory.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arrow_array::{Array, RecordBatch};
+use arrow_data::ArrayData;
+use arrow_schema::SchemaRef;
+use arrowlane_dissociated::{KeyValues, flatten, packed_size};
+use arrowlane_memory::AllocateError;
+
+use super::Publisher;
+use crate::{
+    BatchSchema, Outgoing, OutgoingDictionary, PlaneError,
+    outgoing::{ALIGN, flatten_batch, pack},
+};
+
+/// What earlier batches of this publisher had: the same schema and dictionaries are not made again.
+#[derive(Default)]
+pub(super) struct Packed {
+    schema: Option<(SchemaRef, Arc<BatchSchema>)>,
+    dictionaries: Vec<Option<(ArrayData, OutgoingDictionary)>>,
+}
+
+/// What became of an attempt to copy a batch into the pool.
+pub enum PackOutcome {
+    /// It is there.
+    Packed(Box<Outgoing>),
+    /// The pool has no such block; so many bytes were asked for.
+    NoMemory(AllocateError, usize),
+}
+
+impl Publisher {
+    /// A version that no other dictionary of this process has.
+    pub fn next_dictionary_version() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Copies a batch into the pool. Dictionaries that an earlier batch had are not copied again.
+    ///
+    /// # Errors
+    /// When the batch holds something that cannot travel.
+    pub fn pack(&self, batch: &RecordBatch, metadata: KeyValues) -> Result<PackOutcome, PlaneError> {
+        let mut packed = self.packed.lock();
+        let schema = match &packed.schema {
+            Some((known, schema)) if Arc::ptr_eq(known, batch.schema_ref()) || known == batch.schema_ref() => {
+                Arc::clone(schema)
+            }
+            _ => {
+                let schema = BatchSchema::new(batch.schema())?;
+                packed.schema = Some((batch.schema(), Arc::clone(&schema)));
+                packed.dictionaries = schema.dictionaries.iter().map(|_| None).collect();
+                schema
+            }
+        };
+        let columns: Vec<_> = batch.columns().iter().map(|c| c.to_data()).collect();
+        let flat = flatten_batch(batch.num_rows(), &columns)?;
+        for (index, values) in &flat.dictionaries {
+            let Some(slot) = packed.dictionaries.get_mut(*index) else { continue };
+            if slot.as_ref().is_some_and(|(known, _)| is_same(known, values)) {
+                continue;
+            }
+            let flat = flatten(std::slice::from_ref(values))?;
+            let (header, block) = match pack(&flat, &self.pool) {
+                Ok(packed) => packed,
+                Err(error) => return Ok(self.no_memory(error, packed_size(&flat, ALIGN))),
+            };
+            let version = Self::next_dictionary_version();
+            *slot = Some((values.clone(), OutgoingDictionary { version, header, block }));
+        }
+        let (header, block) = match pack(&flat, &self.pool) {
+            Ok(packed) => packed,
+            Err(error) => return Ok(self.no_memory(error, packed_size(&flat, ALIGN))),
+        };
+        let dictionaries = packed.dictionaries.iter().flatten().map(|(_, dictionary)| dictionary.clone()).collect();
+        Ok(PackOutcome::Packed(Box::new(Outgoing { schema, header, block, metadata, dictionaries })))
+    }
+
+    fn no_memory(&self, error: AllocateError, bytes: u64) -> PackOutcome {
+        if matches!(error, AllocateError::Full) {
+            self.waiting.store(true, Ordering::Release);
+        }
+        PackOutcome::NoMemory(error, bytes as usize)
+    }
+}
+
+/// The same buffers, or failing that the same values.
+fn is_same(known: &ArrayData, other: &ArrayData) -> bool {
+    known.ptr_eq(other) || known == other
+}

@@ -1,0 +1,57 @@
+//! What a publisher says of itself when somebody connects.
+
+use std::path::Path;
+
+use arrowlane_dissociated::uri::DataUri;
+
+use crate::PlaneError;
+
+/// The tags that a topic's publisher listens to. Their values are free; they only have to differ.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tags {
+    pub want_data: u64,
+    pub free_data: u64,
+    pub want_data_ext: u64,
+}
+
+pub(crate) const TAGS: Tags = Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3 };
+
+/// The URI that a publisher greets with.
+pub(crate) fn uri(path: &Path, topic: &str) -> String {
+    let uri = DataUri {
+        scheme: "shm".into(),
+        path: path.to_string_lossy().into_owned(),
+        want_data: TAGS.want_data,
+        free_data: Some(TAGS.free_data),
+        want_data_ext: Some(TAGS.want_data_ext),
+        extra: vec![("boot".into(), boot_id()), ("topic".into(), topic.into())],
+        ..DataUri::default()
+    };
+    uri.to_string()
+}
+
+/// Reads a greeting and checks that it comes from this boot of this machine.
+pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneError> {
+    let uri = DataUri::parse(greeting)?;
+    let boot = uri.extra.iter().find(|(name, _)| name == "boot").map(|(_, value)| value.as_str());
+    if uri.scheme != "shm" || boot.is_some_and(|boot| boot != boot_id()) {
+        return Err(PlaneError::Remote {
+            code: "ERR_OTHER_HOST".into(),
+            message: "its memory belongs to another machine or another boot of this one".into(),
+        });
+    }
+    let tags = Tags {
+        want_data: uri.want_data,
+        free_data: uri.free_data.unwrap_or(TAGS.free_data),
+        want_data_ext: uri.want_data_ext.unwrap_or(uri.want_data),
+    };
+    Ok((uri, tags))
+}
+
+fn boot_id() -> String {
+    static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    BOOT.get_or_init(|| {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    })
+    .clone()
+}

@@ -1,0 +1,96 @@
+//! The trait that every transport implements.
+
+use std::{
+    any::Any,
+    os::fd::BorrowedFd,
+    ptr::NonNull,
+    sync::Arc,
+};
+
+use arrowlane_dissociated::Outbox;
+use arrowlane_memory::{Block, Pool, shared::Mapping};
+
+use crate::TransportError;
+
+/// One end of a connection.
+///
+/// Messages are put into it through [`Outbox`]; they are kept, in order, until [`flush`](Endpoint::flush) hands them to
+/// the system. An endpoint is driven by one thread at a time and may move between threads.
+pub trait Endpoint: Outbox + Send {
+    /// The URI scheme, without a colon: `"shm"`, `"inproc"`.
+    fn scheme(&self) -> &'static str;
+
+    /// Polls readable when [`receive`](Endpoint::receive) has something to do. Valid as long as the endpoint.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Reads what has arrived and hands every whole message to `inbox`, in order. Never blocks. Reads at most about
+    /// `budget` bytes from the system, so that one busy peer cannot starve the others.
+    ///
+    /// # Errors
+    /// [`TransportError::Closed`] when the peer is gone, after everything that it sent was handed over; any other error
+    /// means that the connection is of no further use. An error of `inbox` is returned as it is.
+    fn receive(&mut self, budget: usize, inbox: &mut dyn Inbox) -> Result<Progress, TransportError>;
+
+    /// Hands queued messages to the system without blocking. `true` when none is left.
+    fn flush(&mut self) -> Result<bool, TransportError>;
+
+    /// Bytes that are queued and not yet with the system.
+    fn queued(&self) -> usize;
+
+    /// Whether [`flush`](Endpoint::flush) waits for the descriptor to become writable (and not for the peer).
+    fn wants_write(&self) -> bool;
+
+    /// Makes sure that the peer can resolve addresses in this block of `pool` before the next message reaches it. An
+    /// endpoint lends from one pool in its life.
+    fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError>;
+
+    /// Tells the peer that a segment will not be used any more. `true` when the peer has to acknowledge that
+    /// ([`Inbox::retired`]) before the segment's number may be used again; `false` when it never knew the segment.
+    fn retire(&mut self, segment: u16) -> bool;
+
+    /// The span that the peer lent under an address.
+    ///
+    /// # Errors
+    /// [`TransportError::BadAddress`] unless every byte of it lies in one segment that the peer lent.
+    fn resolve(&self, address: u64, length: u64) -> Result<Loan, TransportError>;
+}
+
+/// Receives the messages of one [`Endpoint::receive`].
+pub trait Inbox {
+    /// The first message of a server: its URI.
+    fn greeting(&mut self, uri: &str) -> Result<(), TransportError>;
+    /// An untagged message. The bytes may lie at any alignment and are valid during the call only.
+    fn metadata(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
+    /// A tagged message.
+    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError>;
+    /// The peer acknowledged that it will not use a retired segment any more.
+    fn retired(&mut self, segment: u16);
+}
+
+/// How far [`Endpoint::receive`] got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything that had arrived was handed over.
+    Drained,
+    /// The budget was used up; more may be waiting.
+    More,
+}
+
+/// A span that a peer lent. The memory stays mapped as long as the loan lives.
+#[derive(Clone)]
+pub struct Loan {
+    /// Its first byte.
+    pub pointer: NonNull<u8>,
+    /// Its length in bytes.
+    pub length: usize,
+    /// Where the span lies, when it lies in memory shared between processes: the mapping and the offset in it.
+    pub mapping: Option<(Arc<Mapping>, usize)>,
+    /// Keeps the span alive when it lies elsewhere.
+    pub owner: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+// SAFETY: a loan is an address with the owner of the memory behind it; it gives no access by itself, and the owner may
+// be dropped on any thread.
+unsafe impl Send for Loan {}
+// SAFETY: as above; all fields are read-only after construction.
+unsafe impl Sync for Loan {}

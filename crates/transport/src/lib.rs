@@ -1,0 +1,28 @@
+//! Transports: how the messages of a Dissociated IPC connection travel.
+//!
+//! # Design
+//! A transport carries two kinds of message between two peers: *untagged* ones (metadata) and *tagged* ones (bodies,
+//! `want_data`, `free_data`, credits), and it resolves the addresses of bodies that were lent instead of sent. It knows
+//! nothing of schemas, sequences or leases; those belong to `arrowlane-dissociated`.
+//!
+//! Nothing here blocks and nothing here owns a thread. An [`Endpoint`] has a descriptor that polls readable when
+//! [`Endpoint::receive`] has something to do; a [`Reactor`] gathers many descriptors under one. Whoever owns the event
+//! loop (Node's libuv loop, a test, a server thread) decides when to turn it.
+//!
+//! | scheme    | module     | bodies |
+//! |-----------|------------|--------|
+//! | `inproc:` | [`inproc`] | lent: the same region, in one process |
+//! | `shm:`    | [`shm`]    | lent: sealed memfds, handed over once per segment |
+
+#![cfg(unix)]
+
+mod endpoint;
+mod error;
+pub mod frame;
+pub mod inproc;
+mod reactor;
+pub mod shm;
+
+pub use endpoint::{Endpoint, Inbox, Loan, Progress};
+pub use error::TransportError;
+pub use reactor::{Interest, Reactor, Readiness, Source};

@@ -1,0 +1,244 @@
+//! The folder of this user's sockets, and how a name becomes a file in it.
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, inotify},
+    net::SocketAddrUnix,
+    process::geteuid,
+};
+use sha2::{Digest, Sha256};
+
+use crate::TransportError;
+
+/// Longest name that is spelled out in a file name; longer ones are hashed.
+const MAX_SPELLED: usize = 180;
+/// Longest name at all.
+const MAX_NAME: usize = 1024;
+
+/// A folder that only this user can enter, opened.
+///
+/// Everything is done relative to the opened folder, so renaming or replacing its path changes nothing for those who
+/// hold it, and the length of its path does not count against the 107 bytes that a socket address can hold.
+#[derive(Debug)]
+pub struct Folder {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens this user's folder and makes it where it is missing: `$ARROWLANE_RUNTIME_DIR`, else
+    /// `$XDG_RUNTIME_DIR/arrowlane`, else `arrowlane-<uid>` in the folder for temporary files.
+    ///
+    /// # Errors
+    /// [`TransportError::UnsafeFolder`] when it belongs to somebody else or others can enter it.
+    pub fn open_default() -> Result<Self, TransportError> {
+        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let path = set("ARROWLANE_RUNTIME_DIR")
+            .or_else(|| set("XDG_RUNTIME_DIR").map(|dir| dir.join("arrowlane")))
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("arrowlane-{}", geteuid().as_raw())));
+        Self::open(&path)
+    }
+
+    /// Opens a folder by its path and makes it where it is missing (its parent has to exist).
+    ///
+    /// # Errors
+    /// As [`open_default`](Self::open_default).
+    pub fn open(path: &Path) -> Result<Self, TransportError> {
+        match fs::mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(TransportError::io("creating the folder of sockets", error)),
+        }
+        let unsafe_folder =
+            |reason: String| TransportError::UnsafeFolder { path: path.display().to_string(), reason };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let descriptor = fs::open(path, flags, Mode::empty())
+            .map_err(|e| unsafe_folder(format!("it cannot be opened as a folder ({e})")))?;
+        let stat = fs::fstat(&descriptor).map_err(|e| TransportError::io("fstat", e))?;
+        if stat.st_uid != geteuid().as_raw() {
+            return Err(unsafe_folder(format!("it belongs to user {}", stat.st_uid)));
+        }
+        if stat.st_mode & 0o077 != 0 {
+            return Err(unsafe_folder(format!("others may enter it (mode {:o})", stat.st_mode & 0o777)));
+        }
+        Ok(Self { descriptor, path: path.to_owned() })
+    }
+
+    /// Its path, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the file that stands for `name`: readable where that is possible, never a path.
+    ///
+    /// # Errors
+    /// [`TransportError::BadName`] for an empty name, one over 1024 bytes, or one with a NUL.
+    pub fn file_name(name: &str) -> Result<String, TransportError> {
+        let bad = |reason| TransportError::BadName { name: name.chars().take(80).collect(), reason };
+        if name.is_empty() {
+            return Err(bad("it is empty"));
+        }
+        if name.len() > MAX_NAME {
+            return Err(bad("it is longer than 1024 bytes"));
+        }
+        if name.contains('\0') {
+            return Err(bad("it contains a NUL"));
+        }
+        let mut spelled = String::with_capacity(name.len());
+        for (at, byte) in name.bytes().enumerate() {
+            // A leading dot or tilde is reserved: for our own temporary names and for hashed ones.
+            let plain = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || (byte == b'.' && at > 0);
+            if plain {
+                spelled.push(byte as char);
+            } else {
+                let _ = write!(spelled, "%{byte:02X}"); // writing to a String cannot fail
+            }
+        }
+        if spelled.len() <= MAX_SPELLED {
+            return Ok(spelled);
+        }
+        let mut hashed = String::from("~");
+        for byte in Sha256::digest(name.as_bytes()) {
+            let _ = write!(hashed, "{byte:02x}"); // writing to a String cannot fail
+        }
+        Ok(hashed)
+    }
+
+    /// The address of a socket file in this folder.
+    pub(super) fn address(&self, file: &str) -> Result<SocketAddrUnix, TransportError> {
+        let path = format!("/proc/self/fd/{}/{file}", self.descriptor.as_raw_fd());
+        if path.len() <= 107 {
+            return SocketAddrUnix::new(path).map_err(|e| TransportError::io("making a socket address", e));
+        }
+        Err(TransportError::BadName { name: file.into(), reason: "its file name does not fit into a socket address" })
+    }
+
+    pub(super) fn lock(&self) -> Result<FolderLock<'_>, TransportError> {
+        // A descriptor of its own: flock belongs to the open file, and two threads of this process must exclude
+        // each other as well.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let own = fs::openat(&self.descriptor, ".", flags, Mode::empty()).map_err(|e| TransportError::io("open", e))?;
+        loop {
+            match fs::flock(&own, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(FolderLock { _descriptor: own, folder: self }),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(TransportError::io("flock", error)),
+            }
+        }
+    }
+
+    /// Starts to watch for sockets that appear.
+    ///
+    /// # Errors
+    /// When the user's limit of watches is reached.
+    pub fn watch(&self) -> Result<FolderWatch, TransportError> {
+        let descriptor = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .map_err(|e| TransportError::io("inotify_init", e))?;
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        inotify::add_watch(&descriptor, path, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR)
+            .map_err(|e| TransportError::io("inotify_add_watch", e))?;
+        Ok(FolderWatch { descriptor })
+    }
+
+    /// The sockets in this folder, by file name.
+    pub fn files(&self) -> Result<Vec<String>, TransportError> {
+        let mut names = Vec::new();
+        for entry in fs::Dir::read_from(&self.descriptor).map_err(|e| TransportError::io("reading the folder", e))? {
+            let entry = entry.map_err(|e| TransportError::io("reading the folder", e))?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if let (FileType::Socket, Some(name)) = (entry.file_type(), name.to_str())
+                && !name.starts_with('.')
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The folder's lock; held while a socket file is made, taken over or removed. Released on drop, and by death.
+pub(super) struct FolderLock<'a> {
+    _descriptor: OwnedFd,
+    folder: &'a Folder,
+}
+
+impl FolderLock<'_> {
+    /// Device and inode of a file, if it exists.
+    pub(super) fn identity(&self, file: &str) -> Option<(u64, u64)> {
+        let stat = fs::statat(&self.folder.descriptor, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    }
+
+    pub(super) fn remove(&self, file: &str) -> Result<(), TransportError> {
+        match fs::unlinkat(&self.folder.descriptor, file, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(TransportError::io("removing a stale socket", error)),
+        }
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), TransportError> {
+        fs::renameat(&self.folder.descriptor, from, &self.folder.descriptor, to)
+            .map_err(|e| TransportError::io("naming the socket", e))
+    }
+}
+
+/// Polls readable when a socket appeared in the folder.
+pub struct FolderWatch {
+    descriptor: OwnedFd,
+}
+
+impl FolderWatch {
+    /// To be watched for reading.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Takes notice of what happened so far.
+    pub fn drain(&self) {
+        let mut bytes = [0u8; 4096];
+        while matches!(rustix::io::read(&self.descriptor, &mut bytes), Ok(n) if n > 0) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_name_never_becomes_a_path() {
+        for name in ["../../etc/passwd", "/abs", ".", "..", "a/b", ".hidden", "~home", "a\nb", "é", "%2F", "x y"] {
+            let file = Folder::file_name(name).expect("usable");
+            assert!(!file.contains('/') && !file.starts_with('.') && !file.starts_with('~'), "{name} became {file}");
+        }
+        assert_eq!(Folder::file_name("camera-1.raw_x").expect("usable"), "camera-1.raw_x");
+        assert_ne!(Folder::file_name("a/b").expect("usable"), Folder::file_name("a%2Fb").expect("usable"));
+        let long = Folder::file_name(&"x/".repeat(400)).expect("usable");
+        assert!(long.starts_with('~') && long.len() == 65);
+        for bad in ["", "a\0b", &"x".repeat(1025)] {
+            assert!(matches!(Folder::file_name(bad), Err(TransportError::BadName { .. })));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_refused() {
+        let parent = tempfile::tempdir().expect("tempdir");
+        let path = parent.path().join("sockets");
+        Folder::open(&path).expect("made");
+        assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        assert!(matches!(Folder::open(&path), Err(TransportError::UnsafeFolder { .. })));
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("symlink");
+        assert!(matches!(Folder::open(&link), Err(TransportError::UnsafeFolder { .. })), "links are not followed");
+    }
+}

@@ -1,0 +1,140 @@
+//! The publisher's socket.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, sockopt},
+    process::geteuid,
+};
+
+use super::{Folder, ShmEndpoint};
+use crate::TransportError;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 256;
+
+/// A listening unix socket with a name in a [`Folder`]. The name is removed on drop.
+///
+/// A visible name always listens: the socket is bound under a temporary name and renamed once it does. So a refused
+/// connection means that the owner is dead, and its name may be taken over.
+pub struct ShmListener {
+    socket: OwnedFd,
+    folder: Arc<Folder>,
+    file: String,
+    identity: (u64, u64),
+}
+
+impl ShmListener {
+    /// Listens under `name`.
+    ///
+    /// # Errors
+    /// [`TransportError::Taken`] when a live process listens there. What a dead one left is taken over.
+    pub fn bind(folder: Arc<Folder>, name: &str) -> Result<Self, TransportError> {
+        let file = Folder::file_name(name)?;
+        let socket = stream_socket()?;
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).map_err(|e| TransportError::io("getrandom", std::io::Error::other(e)))?;
+        let temporary = format!(".{:016x}", u64::from_ne_bytes(random));
+        let lock = folder.lock()?;
+        match probe(&folder, &file) {
+            Ok(_) | Err(TransportError::Busy(_)) => return Err(TransportError::Taken(name.into())),
+            Err(TransportError::NotFound(_)) => lock.remove(&file)?,
+            Err(error) => return Err(error),
+        }
+        bind(&socket, &folder.address(&temporary)?).map_err(|e| TransportError::io("bind", e))?;
+        let named = listen(&socket, BACKLOG)
+            .map_err(|e| TransportError::io("listen", e))
+            .and_then(|()| lock.rename(&temporary, &file));
+        if let Err(error) = named {
+            let _ = lock.remove(&temporary); // the first error is the one to report
+            return Err(error);
+        }
+        let identity =
+            lock.identity(&file).ok_or_else(|| TransportError::io("stat", std::io::Error::from(Errno::NOENT)))?;
+        drop(lock);
+        Ok(Self { socket, folder, file, identity })
+    }
+
+    /// Polls readable when [`accept`](Self::accept) has something to do.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The path of the socket.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join(&self.file)
+    }
+
+    /// The next connection, or `None` when nobody waits. A peer of another user is turned away and reported.
+    pub fn accept(&self) -> Result<Option<ShmEndpoint>, TransportError> {
+        loop {
+            match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(socket) => return ShmEndpoint::new(socket).map(Some),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(error) => return Err(TransportError::io("accept", error)),
+            }
+        }
+    }
+
+    /// Connects to a listener by name.
+    ///
+    /// # Errors
+    /// [`TransportError::NotFound`] when nobody listens there; a name that a dead process left is removed.
+    /// [`TransportError::Busy`] when the listener's queue is full. [`TransportError::OtherUser`].
+    pub fn connect(folder: &Folder, name: &str) -> Result<ShmEndpoint, TransportError> {
+        let file = Folder::file_name(name)?;
+        match probe(folder, &file) {
+            Ok(socket) => ShmEndpoint::new(socket),
+            Err(TransportError::NotFound(_)) => {
+                let lock = folder.lock()?;
+                if lock.identity(&file).is_some() {
+                    // Under the lock nobody makes or takes over names: refused now means dead.
+                    match probe(folder, &file) {
+                        Ok(socket) => return ShmEndpoint::new(socket),
+                        Err(TransportError::NotFound(_)) => lock.remove(&file)?,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(TransportError::NotFound(name.into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for ShmListener {
+    fn drop(&mut self) {
+        let Ok(lock) = self.folder.lock() else { return };
+        if lock.identity(&self.file) == Some(self.identity) {
+            let _ = lock.remove(&self.file); // a name left behind is taken over by whoever needs it next
+        }
+    }
+}
+
+fn probe(folder: &Folder, file: &str) -> Result<OwnedFd, TransportError> {
+    let socket = stream_socket()?;
+    loop {
+        match connect(&socket, &folder.address(file)?) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::INTR) => {}
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(TransportError::NotFound(file.into())),
+            Err(Errno::AGAIN) => return Err(TransportError::Busy(file.into())),
+            Err(error) => return Err(TransportError::io("connect", error)),
+        }
+    }
+}
+
+fn stream_socket() -> Result<OwnedFd, TransportError> {
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+        .map_err(|e| TransportError::io("socket", e))
+}
+
+/// Refuses a peer of another user.
+pub(super) fn check_peer(socket: impl AsFd) -> Result<(), TransportError> {
+    let peer = sockopt::socket_peercred(socket).map_err(|e| TransportError::io("SO_PEERCRED", e))?;
+    let (peer, own) = (peer.uid.as_raw(), geteuid().as_raw());
+    if peer == own { Ok(()) } else { Err(TransportError::OtherUser { peer, own }) }
+}

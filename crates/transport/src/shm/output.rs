@@ -1,0 +1,120 @@
+//! Messages on their way to the socket.
+
+use std::{collections::VecDeque, os::fd::AsFd, sync::Arc};
+
+use arrowlane_memory::shared::Segment;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
+
+use crate::{
+    TransportError,
+    frame::{Header, Kind},
+};
+
+/// Frames in order. A run that begins with a descriptor waits until the one before it was acknowledged: descriptors in
+/// flight count against a limit of the user's, not of the process's.
+#[derive(Default)]
+pub(super) struct Output {
+    runs: VecDeque<Run>,
+    queued: usize,
+    unacknowledged: usize,
+}
+
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    sent: usize,
+    descriptor: Option<Arc<Segment>>,
+}
+
+/// What stopped [`Output::flush`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing: all is with the system.
+    All,
+    /// The socket is full.
+    SocketFull,
+    /// A descriptor waits for the acknowledgement of the one before it.
+    Acknowledgement,
+}
+
+impl Output {
+    pub(super) fn frame(&mut self, kind: Kind, tag: u64, parts: &[&[u8]]) {
+        if self.runs.is_empty() {
+            self.runs.push_back(Run::default());
+        }
+        let Some(run) = self.runs.back_mut() else { return };
+        let length = parts.iter().map(|p| p.len()).sum();
+        run.bytes.extend_from_slice(&Header { length, kind, tag }.encode());
+        for part in parts {
+            run.bytes.extend_from_slice(part);
+        }
+        self.queued += crate::frame::HEADER + length;
+    }
+
+    pub(super) fn segment(&mut self, number: u16, segment: Arc<Segment>) {
+        let length = (segment.len() as u64).to_le_bytes();
+        self.runs.push_back(Run { descriptor: Some(segment), ..Run::default() });
+        self.frame(Kind::Segment, u64::from(number), &[&length]);
+    }
+
+    /// The peer acknowledged one descriptor. `false` when none was waiting for that.
+    pub(super) fn acknowledged(&mut self) -> bool {
+        if self.unacknowledged == 0 {
+            return false;
+        }
+        self.unacknowledged -= 1;
+        true
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(super) fn flush(&mut self, socket: impl AsFd) -> Result<Flushed, TransportError> {
+        loop {
+            let only = self.runs.len() == 1;
+            let Some(run) = self.runs.front_mut() else { return Ok(Flushed::All) };
+            if run.descriptor.is_some() && self.unacknowledged > 0 {
+                return Ok(Flushed::Acknowledgement);
+            }
+            while run.sent < run.bytes.len() {
+                match send_some(&socket, &run.bytes[run.sent..], run.descriptor.as_deref()) {
+                    Ok(sent) => {
+                        run.sent += sent;
+                        self.queued -= sent;
+                        if run.descriptor.take().is_some() {
+                            self.unacknowledged += 1;
+                        }
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(rustix::io::Errno::AGAIN) => return Ok(Flushed::SocketFull),
+                    // Too many descriptors in flight for this user: they become fewer as peers read theirs.
+                    Err(rustix::io::Errno::TOOMANYREFS) => return Ok(Flushed::SocketFull),
+                    Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(TransportError::Closed),
+                    Err(error) => return Err(TransportError::io("send", error)),
+                }
+            }
+            if only {
+                // The usual case: keep the buffer, unless a burst made it large.
+                run.bytes.clear();
+                run.sent = 0;
+                if run.bytes.capacity() > 1 << 20 {
+                    run.bytes.shrink_to(1 << 16);
+                }
+                return Ok(Flushed::All);
+            }
+            self.runs.pop_front();
+        }
+    }
+}
+
+fn send_some(socket: impl AsFd, bytes: &[u8], segment: Option<&Segment>) -> rustix::io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let Some(segment) = segment else { return send(socket, bytes, flags) };
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [segment.fd()];
+    let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    debug_assert!(fits, "the space was sized for one descriptor");
+    sendmsg(socket, &[std::io::IoSlice::new(bytes)], &mut control, flags)
+}

@@ -1,0 +1,190 @@
+/** The set-up and build steps that `npm run build`, `npm test` and `npm run demo` share. Node built-ins only. */
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { bindingTypes } from "./binding-types.mjs";
+import { command, npm } from "./command.mjs";
+import {
+  cache,
+  cargoEnv,
+  cdylibName,
+  exe,
+  npmCache,
+  platformTag,
+  root,
+  targetDir,
+  toolsDir,
+  typeDefDir,
+  venvDir,
+  venvPython,
+} from "./paths.mjs";
+
+/** Version of pyarrow that the tests of other languages are written against. */
+const pyarrow = "26.0.1";
+/** Version of cargo-deny that deny.toml is written for. */
+const cargoDeny = "0.20.2";
+
+const plain = (message) => Object.assign(new Error(message), { plain: true });
+
+/** Stops with a clear sentence when Node is too old or cargo is missing. */
+export async function checkTools(step) {
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) {
+    throw plain(`Node ${process.versions.node} is too old: arrowlane needs 20.19 or newer`);
+  }
+  try {
+    const { output } = await command(step, "cargo", ["--version"]);
+    return { note: `Node ${process.versions.node}, ${output.trim().split("\n").at(-1)}` };
+  } catch (error) {
+    throw plain(`${error.message}: install Rust (stable) from https://rustup.rs and try again`);
+  }
+}
+
+/** True when node_modules holds what package-lock.json names. */
+function npmIsCurrent() {
+  const installed = join(root, "node_modules", ".package-lock.json");
+  if (!existsSync(installed)) return false;
+  const read = (file) => JSON.parse(readFileSync(file, "utf8")).packages;
+  const have = read(installed);
+  return Object.entries(read(join(root, "package-lock.json"))).every(
+    ([path, wanted]) =>
+      path === "" || (wanted.optional && !have[path]) || have[path]?.version === wanted.version,
+  );
+}
+
+/** Installs the npm packages of the lockfile unless they are there already. */
+export async function npmPackages(step) {
+  if (npmIsCurrent()) return { note: "already there" };
+  await npm(step, ["ci", "--no-progress"], { cache: npmCache });
+}
+
+/** Makes the virtual environment with pyarrow that the tests against Python use. */
+export async function pythonEnvironment(step) {
+  const current = async () => {
+    const code = "import pyarrow; print(pyarrow.__version__)";
+    const { code: status, output } = await command(step, venvPython, ["-c", code], { allowFailure: true });
+    return status === 0 && output.trim().endsWith(pyarrow);
+  };
+  if (existsSync(venvPython) && (await current())) return { note: `pyarrow ${pyarrow}, already there` };
+  const python = process.env.PYTHON || (process.platform === "win32" ? "python" : "python3");
+  await command(step, python, ["-m", "venv", venvDir]);
+  await command(step, venvPython, ["-m", "pip", "install", "--quiet", `pyarrow==${pyarrow}`]);
+  return { note: `pyarrow ${pyarrow}` };
+}
+
+/** Path of the cargo-deny that `cargoDenyTool` made. */
+export const cargoDenyPath = join(toolsDir, "bin", exe("cargo-deny"));
+
+/** Builds cargo-deny once, unoptimised (a minute instead of many), into the cache. */
+export async function cargoDenyTool(step) {
+  if (existsSync(cargoDenyPath)) {
+    const { output } = await command(step, cargoDenyPath, ["--version"]);
+    if (output.includes(cargoDeny)) return { note: `${cargoDeny}, already there` };
+  }
+  const scratch = join(cache, "tools-target");
+  const args = [
+    "install",
+    "cargo-deny",
+    "--version",
+    cargoDeny,
+    "--locked",
+    "--no-default-features",
+    "--force",
+  ];
+  await command(step, "cargo", [...args, "--profile", "dev", "--root", toolsDir, "--target-dir", scratch]);
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+/** Puts a file in place in one step: a process that has the old one mapped keeps it. */
+function replaceFile(from, to) {
+  mkdirSync(dirname(to), { recursive: true });
+  const part = `${to}.${process.pid}.part`;
+  copyFileSync(from, part);
+  renameSync(part, to);
+}
+
+/**
+ * Compiles one of the native addons and copies it to every folder named.
+ * @param {{crate: string, file: string, profile: "dev" | "release", folders: string[], types?: string}} what
+ *   `file` is the name without platform and extension; `types` is where the addon's type definitions go
+ */
+export async function nativeAddon(step, what) {
+  mkdirSync(typeDefDir, { recursive: true });
+  const typeDefs = join(typeDefDir, what.crate);
+  const locked = what.profile === "release" ? ["--locked"] : [];
+  const args = ["build", ...locked, "-p", what.crate, "--profile", what.profile];
+  const build = (env) => command(step, "cargo", args, { env: { ...cargoEnv, ...env } });
+  await build({});
+  if (what.types) {
+    if (!existsSync(typeDefs)) {
+      // Compiled before by a cargo call without the folder: napi-build lets a variable force the crate once more.
+      await build({
+        [`NAPI_FORCE_BUILD_${what.crate.toUpperCase().replaceAll("-", "_")}`]: String(Date.now()),
+      });
+    }
+    const text = bindingTypes(typeDefs);
+    const file = join(root, what.types);
+    if (text && (!existsSync(file) || readFileSync(file, "utf8") !== text)) writeFileSync(file, text);
+  }
+  const built = join(targetDir, what.profile === "dev" ? "debug" : "release", cdylibName(what.crate));
+  for (const folder of what.folders)
+    replaceFile(built, join(root, folder, `${what.file}.${platformTag()}.node`));
+}
+
+/** The binding itself: what `ts/native` loads. */
+export function binding(step, profile, folders) {
+  return nativeAddon(step, {
+    crate: "arrowlane-node",
+    file: "arrowlane",
+    profile,
+    folders,
+    types: "ts/native/binding.d.ts",
+  });
+}
+
+/** The addon that makes TPC-H tables, for the demo and the tests; it is never part of the package. */
+export function tpchAddon(step, profile, folder) {
+  return nativeAddon(step, { crate: "arrowlane-tpch", file: "tpch", profile, folders: [folder] });
+}
+
+/** Runs a program of node_modules with this Node. */
+export function packageBin(step, file, args, options = {}) {
+  const { nodeArgs = [], ...rest } = options;
+  return command(step, process.execPath, [...nodeArgs, join(root, "node_modules", file), ...args], rest);
+}
+
+/** Compiles ts/ with the given configuration; everything but native binaries leaves the folder first if `clean`. */
+export async function typeScript(step, config, folder, { clean = true } = {}) {
+  if (clean && existsSync(join(root, folder))) {
+    for (const entry of readdirSync(join(root, folder))) {
+      if (entry !== "native") rmSync(join(root, folder, entry), { recursive: true, force: true });
+    }
+  }
+  await packageBin(step, "typescript/bin/tsc", ["-p", config, "--pretty", "false"]);
+}
+
+/** Makes `npx arrowlane` work inside the clone, where npm installs no link for the package's own command. */
+export async function linkCommand() {
+  const main = join(root, "dist", "cli", "main.js");
+  if (!existsSync(main))
+    throw plain(`${join("dist", "cli", "main.js")} is missing: the TypeScript build did not make it`);
+  const bin = join(root, "node_modules", ".bin");
+  mkdirSync(bin, { recursive: true });
+  if (process.platform === "win32") {
+    writeFileSync(join(bin, "arrowlane.cmd"), `@node "%~dp0\\..\\..\\dist\\cli\\main.js" %*\r\n`);
+    return;
+  }
+  chmodSync(main, 0o755);
+  rmSync(join(bin, "arrowlane"), { force: true });
+  symlinkSync(join("..", "..", "dist", "cli", "main.js"), join(bin, "arrowlane"));
+}
