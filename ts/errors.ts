@@ -1,18 +1,48 @@
 /** The stable codes of every error that arrowlane throws. */
 export type ErrorCode =
+  | "ERR_ARROW"
+  | "ERR_BAD_ADDRESS"
+  | "ERR_BAD_NAME"
+  | "ERR_BUSY"
+  | "ERR_CLOSED"
   | "ERR_COPY_REQUIRED"
+  | "ERR_DAMAGED_DATA"
+  | "ERR_DEVICE"
+  | "ERR_DICTIONARY_OVERFLOW"
   | "ERR_DISPOSED"
+  | "ERR_INTERNAL"
   | "ERR_INVALID_ARGUMENT"
+  | "ERR_INVALID_ARROW"
   | "ERR_INVALID_DATA"
+  | "ERR_INVALID_SCHEMA"
+  | "ERR_IO"
+  | "ERR_MEMORY"
+  | "ERR_NOT_A_BATCH"
+  | "ERR_OTHER_USER"
   | "ERR_OUT_OF_MEMORY"
   | "ERR_OUT_OF_SPACE"
+  | "ERR_PRODUCER"
+  | "ERR_PROTOCOL"
+  | "ERR_PUBLISHER_LOST"
+  | "ERR_RELEASED"
+  | "ERR_REMOTE"
+  | "ERR_RUNTIME"
+  | "ERR_SCHEMA"
+  | "ERR_SCHEMA_MISMATCH"
+  | "ERR_TOPIC_NOT_FOUND"
+  | "ERR_TOPIC_TAKEN"
+  | "ERR_TRANSPORT"
+  | "ERR_UNKNOWN_FORMAT"
+  | "ERR_UNKNOWN_OUTPUT"
+  | "ERR_UNSAFE_FOLDER"
+  | "ERR_UNSUPPORTED_PLATFORM"
   | "ERR_UNSUPPORTED_TYPE";
 
 /** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
 export class ArrowlaneError extends Error {
-  readonly code: string;
+  readonly code: ErrorCode;
 
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.name = new.target.name;
     this.code = code;

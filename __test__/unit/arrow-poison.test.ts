@@ -237,6 +237,7 @@ test("the buffers of a disposed column throw whatever is done with them", () => 
   const values = data.values as Uint8Array;
   expect(() => values[0]).toThrow(ERR_DISPOSED);
   expect(() => values.length).toThrow(ERR_DISPOSED);
+  expect(() => (data.nullBitmap as Uint8Array)[0]).toThrow(ERR_DISPOSED);
   expect(() => {
     values[0] = 1;
   }).toThrow(ERR_DISPOSED);
@@ -249,7 +250,7 @@ test("disposing twice keeps the first reason", () => {
   const got = receive(flattenBatch(batchOf(esm, columns).slice(0, 0)));
   const batch = got.plan.toRecordBatch(got.layout, got.body);
   dispose(got);
-  poison(got.body.datas, () => new ArrowlaneError("ERR_REVOKED", "revoked"));
+  poison(got.body.datas, () => new ArrowlaneError("ERR_CLOSED", "revoked"));
   expect(() => batch.get(0)).toThrow(ERR_DISPOSED);
 });
 
@@ -257,8 +258,8 @@ test("a revoked batch throws the reason it was revoked for", () => {
   const got = receive(flattenBatch(batchOf(esm, columns)));
   const batch = got.plan.toRecordBatch(got.layout, got.body);
   const slice = batch.slice(3);
-  poison(got.body.datas, () => new ArrowlaneError("ERR_REVOKED", "revoked"));
-  const ERR_REVOKED = expect.objectContaining({ code: "ERR_REVOKED" });
+  poison(got.body.datas, () => new ArrowlaneError("ERR_CLOSED", "revoked"));
+  const ERR_REVOKED = expect.objectContaining({ code: "ERR_CLOSED" });
   expect(() => batch.get(0)).toThrow(ERR_REVOKED);
   expect(() => slice.getChild("full")?.toArray()).toThrow(ERR_REVOKED);
 });

@@ -45,8 +45,10 @@ export function flattenBatch(batch: AnyRecordBatch): FlatBatch {
   const rows = batch.data.length;
   const dictionaries: FlatDictionary[] = [];
   const found = collector(dictionaries);
-  const nodes = schema.fields.map((field, i) => flattenData(batch.data.children[i], field, 0, rows, found));
-  return { ...linear(rows, nodes), schema, dictionaries, columnsKey: schema };
+  const columns = schema.fields.map((field, i) => flattenData(batch.data.children[i], field, 0, rows, found));
+  const { buffers, variadic, nodes } = linear(rows, columns);
+  // Property by property: a spread took three times as long as all the rest.
+  return { rows, nodes, buffers, variadic, schema, dictionaries, columnsKey: schema };
 }
 
 /** The batches of a table of any copy of apache-arrow, ready to be sent. */

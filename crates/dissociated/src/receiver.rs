@@ -1,20 +1,21 @@
 //! The receiving side of one connection.
 
 mod body;
+mod event;
+mod returns;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use arrow_buffer::MutableBuffer;
 use bytes::Bytes;
 
 pub use body::ReceivedBody;
+pub use event::Event;
+use returns::Returns;
 
 use crate::header::decode_copied;
 use crate::metadata::PREFIX;
-use crate::{
-    BatchHeader, BodyType, DataTag, DecodedSchema, Header, KeyValues, Limits, Metadata, Outbox, ProtocolError, Result,
-    Serial, pairs,
-};
+use crate::{BodyType, DataTag, Header, KeyValues, Limits, Metadata, Outbox, ProtocolError, Result, Serial, pairs};
 
 /// What a [`Receiver`] needs to know about its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,46 +26,6 @@ pub struct ReceiverConfig {
     pub free_tag: Option<u64>,
     /// The URI's `want_data_ext`, where this side declared the extension.
     pub ext_tag: Option<u64>,
-}
-
-/// What arrived, in the order it was sent.
-#[derive(Debug)]
-pub enum Event {
-    /// The schema: first, and once.
-    Schema(DecodedSchema, KeyValues),
-    /// Rows.
-    Batch {
-        /// The message's number.
-        serial: Serial,
-        /// Nodes and buffers.
-        header: BatchHeader,
-        /// Key/values that travel with the batch.
-        metadata: KeyValues,
-        /// Where the buffers are.
-        body: ReceivedBody,
-    },
-    /// Values that later batches refer to.
-    Dictionary {
-        /// The id that fields name.
-        id: i64,
-        /// Whether the values are appended rather than replaced.
-        delta: bool,
-        /// Nodes and buffers.
-        header: BatchHeader,
-        /// Where the buffers are.
-        body: ReceivedBody,
-    },
-    /// The stream ended well; nothing follows.
-    End,
-    /// The stream failed at the sender; nothing follows.
-    Error {
-        /// A stable code; empty when the peer gave none.
-        code: String,
-        /// A sentence for people.
-        message: String,
-    },
-    /// The sender is alive. Several that came together are one.
-    Heartbeat,
 }
 
 /// A message of which some part has arrived.
@@ -117,20 +78,8 @@ pub struct Receiver {
     heartbeat: bool,
     /// Delivered messages without a body for which none came; a plain server sends an empty one, perhaps late.
     bodyless: VecDeque<Serial>,
-    /// Lengths of the pairs held, by address, oldest first: what a free stands for in bytes.
-    held: HashMap<u64, Lengths>,
-    /// Encoded addresses to be freed.
-    frees: Vec<u8>,
-    freed: u64,
-    consumed: u64,
-    credited: u64,
+    returns: Returns,
     scratch: MutableBuffer,
-}
-
-#[derive(Debug)]
-struct Lengths {
-    first: u64,
-    rest: VecDeque<u64>,
 }
 
 /// How many bodyless messages are remembered. A late empty body for an older one is an error; plain servers send it
@@ -151,11 +100,7 @@ impl Receiver {
             state: State::Open,
             heartbeat: false,
             bodyless: VecDeque::new(),
-            held: HashMap::new(),
-            frees: vec![],
-            freed: 0,
-            consumed: 0,
-            credited: 0,
+            returns: Returns::default(),
             scratch: MutableBuffer::new(0),
         }
     }
@@ -290,67 +235,38 @@ impl Receiver {
     /// Addresses that are not held are left out, as the sender would take them for a broken peer; the address of an
     /// empty pair is one.
     pub fn free(&mut self, addresses: &[u64]) {
-        for address in addresses {
-            let Some(lengths) = self.held.get_mut(address) else {
-                continue;
-            };
-            let bytes = match lengths.rest.pop_front() {
-                Some(next) => std::mem::replace(&mut lengths.first, next),
-                None => {
-                    let bytes = lengths.first;
-                    self.held.remove(address);
-                    bytes
-                }
-            };
-            self.freed = self.freed.saturating_add(bytes);
-            self.frees.extend_from_slice(&address.to_le_bytes());
-        }
+        addresses.iter().for_each(|address| self.returns.free(*address));
     }
 
     /// Counts bytes as consumed: a body's [`bytes`](ReceivedBody::bytes), when its place in the queue is free again.
     pub fn consumed(&mut self, bytes: u64) {
-        self.consumed = self.consumed.saturating_add(bytes);
+        self.returns.consumed(bytes);
     }
 
     /// Puts out at most one `free_data` and at most one credit; returns whether it put out anything.
     ///
     /// A credit goes out only with the extension, and only when more was consumed than what the frees stand for.
     pub fn flush(&mut self, out: &mut dyn Outbox) -> bool {
-        let mut any = false;
-        if let Some(tag) = self.config.free_tag
-            && !self.frees.is_empty()
-        {
-            out.tagged(tag, &[&self.frees]);
-            self.frees.clear();
-            any = true;
-        }
-        if let Some(tag) = self.config.ext_tag
-            && self.consumed > self.credited.max(self.freed)
-        {
-            self.credited = self.consumed;
-            out.tagged(tag, &[&self.credited.to_le_bytes()]);
-            any = true;
-        }
-        any
+        self.returns.flush(self.config.free_tag, self.config.ext_tag, out)
     }
 
     /// Repeats the last credit, which tells the sender that this side is alive. Only with the extension.
     pub fn heartbeat(&mut self, out: &mut dyn Outbox) {
         if let Some(tag) = self.config.ext_tag {
-            out.tagged(tag, &[&self.credited.to_le_bytes()]);
+            out.tagged(tag, &[&self.returns.credited().to_le_bytes()]);
         }
     }
 
     /// Addresses that wait for the next flush.
     #[must_use]
     pub fn pending_free(&self) -> usize {
-        self.frees.len() / 8
+        self.returns.pending()
     }
 
     /// Addresses received, delivered and not freed; the same one received twice counts twice.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held.values().map(|l| 1 + l.rest.len()).sum()
+        self.returns.held_addresses().count()
     }
 
     /// Tells the sender to send no more. Only with the extension; a plain sender sees the connection close.
@@ -459,23 +375,15 @@ impl Receiver {
     }
 
     fn hold(&mut self, body: &ReceivedBody) {
-        if self.config.free_tag.is_none() {
-            return;
-        }
-        for pair in body.held_pairs() {
-            self.held
-                .entry(pair.address)
-                .and_modify(|l| l.rest.push_back(pair.length))
-                .or_insert(Lengths { first: pair.length, rest: VecDeque::new() });
+        if self.config.free_tag.is_some() {
+            body.held_pairs().for_each(|pair| self.returns.hold(pair));
         }
     }
 
     /// Frees a body that nobody gets to see.
     fn discard(&mut self, body: &ReceivedBody) {
         self.hold(body);
-        for pair in body.held_pairs() {
-            self.free(&[pair.address]);
-        }
+        body.held_pairs().for_each(|pair| self.returns.free(pair.address));
     }
 }
 

@@ -171,6 +171,12 @@ impl NativeLane {
         Ok(location.map(|l| l.map(BigInt::from).to_vec()).unwrap_or_default())
     }
 
+    /// Takes the memory away from an `ArrayBuffer` over a block; the block stays.
+    #[napi]
+    pub fn detach(&self, env: &Env, buffer: ArrayBuffer<'_>) -> Result<()> {
+        detach_value(env, &buffer)
+    }
+
     /// Gives a block back unsent.
     #[napi]
     pub fn free_block(&self, env: &Env, block: u32, buffer: Option<ArrayBuffer<'_>>) -> Result<()> {

@@ -72,13 +72,11 @@ mod tests {
 
     #[test]
     fn at_scale_factor_1_the_answer_is_the_shipped_one() {
-        if cfg!(debug_assertions) {
-            eprintln!("skipped: takes seconds in a release build and much longer in this one");
-            return;
-        }
-        let answer = four_decimals(from_columns(1.0));
-        assert_eq!(answer, "123141078.2283");
-        assert!(answer.starts_with(&shipped_answer(1.0).unwrap()));
+        let answer = from_columns(1.0);
+        assert_eq!(four_decimals(answer), "123141078.2283");
+        // The shipped one is rounded to two decimals.
+        let cents = (answer + 50) / 100;
+        assert_eq!(format!("{}.{:02}", cents / 100, cents % 100), shipped_answer(1.0).unwrap());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn batch(table: RecordBatch<'_>, body_length: u64, limits: &Limits) -
     count(buffers.map_or(0, |v| v.len()), "number of buffers", limits.max_pairs)?;
     count(variadic.map_or(0, |v| v.len()), "number of variadic counts", limits.max_fields)?;
 
-    let nodes = gather(nodes.into_iter().flatten(), |node| {
+    let nodes = gather(nodes.map_or(0, |v| v.len()), nodes.into_iter().flatten(), |node| {
         let length = unsigned("length of a field node", node.length())?;
         let null_count = unsigned("null count of a field node", node.null_count())?;
         if null_count > length {
@@ -24,7 +24,7 @@ pub(super) fn batch(table: RecordBatch<'_>, body_length: u64, limits: &Limits) -
         }
         Ok(FieldNode { length, null_count })
     })?;
-    let buffers = gather(buffers.into_iter().flatten(), |buffer| {
+    let buffers = gather(buffers.map_or(0, |v| v.len()), buffers.into_iter().flatten(), |buffer| {
         let offset = unsigned("offset of a buffer", buffer.offset())?;
         let length = unsigned("length of a buffer", buffer.length())?;
         if offset.checked_add(length).is_none_or(|end| end > body_length) {
@@ -35,7 +35,9 @@ pub(super) fn batch(table: RecordBatch<'_>, body_length: u64, limits: &Limits) -
         }
         Ok(Span { offset, length })
     })?;
-    let variadic = gather(variadic.into_iter().flatten(), |count| unsigned("variadic buffer count", count))?;
+    let variadic = gather(variadic.map_or(0, |v| v.len()), variadic.into_iter().flatten(), |count| {
+        unsigned("variadic buffer count", count)
+    })?;
     let compression = match table.compression() {
         None => None,
         Some(c) if c.method() != BodyCompressionMethod::BUFFER => {
@@ -60,8 +62,8 @@ pub(super) fn batch(table: RecordBatch<'_>, body_length: u64, limits: &Limits) -
 }
 
 /// Collects with one allocation; collecting results forgets how many there are. The counts were checked.
-fn gather<I, O>(items: impl Iterator<Item = I>, convert: impl Fn(I) -> Result<O>) -> Result<Vec<O>> {
-    let mut all = Vec::with_capacity(items.size_hint().1.unwrap_or(0));
+fn gather<I, O>(count: usize, items: impl Iterator<Item = I>, convert: impl Fn(I) -> Result<O>) -> Result<Vec<O>> {
+    let mut all = Vec::with_capacity(count);
     for item in items {
         all.push(convert(item)?);
     }

@@ -142,7 +142,13 @@ impl<'a> Walk<'a> {
                 format!("{} bytes for {count} values of {width}", buffer.len()),
             ));
         }
-        Ok(if buffer.len() == needed { buffer } else { buffer.slice_with_length(0, needed) })
+        Ok(if !(buffer.as_ptr() as usize).is_multiple_of(align) {
+            aligned_copy(&buffer.as_slice()[..needed])
+        } else if buffer.len() == needed {
+            buffer
+        } else {
+            buffer.slice_with_length(0, needed)
+        })
     }
 
     /// Offsets: one more than values, or none at all where there are no values.

@@ -21,7 +21,7 @@ pub(crate) fn is_null(i: usize) -> bool {
 
 fn text(i: usize) -> Option<String> {
     // Short and long ones, so that views hold both kinds; some empty.
-    (!is_null(i)).then(|| "x".repeat((i * 7) % 30) + if i % 4 == 0 { "" } else { "é" })
+    (!is_null(i)).then(|| "x".repeat((i * 7) % 30) + if i.is_multiple_of(4) { "" } else { "é" })
 }
 
 fn fixed(data_type: DataType, width: usize, rows: usize) -> ArrayRef {
@@ -205,7 +205,7 @@ pub(crate) fn every_type(rows: usize) -> Vec<ArrayRef> {
         views.append_option(text(i));
         byte_views.append_option(bytes(i));
     }
-    let fixed_binary = (0..rows).map(|i| (!is_null(i)).then(|| [i as u8, 1, 2, 3, 4]));
+    let fixed_binary = (0..rows).map(|i| (!is_null(i)).then_some([i as u8, 1, 2, 3, 4]));
     let mut all: Vec<ArrayRef> = vec![
         Arc::new(NullArray::new(rows)),
         boolean(rows),

@@ -211,7 +211,6 @@ fn read(messages: &[(Vec<u8>, Buffer)]) -> (SchemaRef, Vec<RecordBatch>) {
 #[test]
 fn what_arrow_ipc_writes_is_read() {
     for rows in [0, 20] {
-        // arrow-rs writes no dictionaries inside dictionaries' values; the next test covers those.
         for array in every_type(rows) {
             let batch = batch_of(vec![array.clone(), array.slice(0, rows)]);
             let mut stream = vec![];

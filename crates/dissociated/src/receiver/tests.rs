@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conversation::Wire;
-use crate::{Body, FieldNode, Pair, Sender, SenderConfig, SenderEvent, Span};
+use crate::{BatchHeader, Body, FieldNode, Pair, Sender, SenderConfig, SenderEvent, Span};
 use crate::{encode_batch, encode_dictionary, encode_schema, free};
 
 const FREE: u64 = 70;
@@ -386,7 +386,7 @@ proptest! {
         prop_assert_eq!(expected.last().map(String::as_str), Some("End"));
 
         // And what comes back frees exactly what went out.
-        let addresses: Vec<u64> = receiver.held.iter().flat_map(|(a, l)| vec![*a; 1 + l.rest.len()]).collect();
+        let addresses: Vec<u64> = receiver.returns.held_addresses().collect();
         prop_assert_eq!(addresses.len(), sender.outstanding());
         let later = keep.min(addresses.len());
         for part in [&addresses[later..], &addresses[..later]] {

@@ -1,0 +1,283 @@
+import type { RecordBatch, Schema, TypeMap, Vector } from "apache-arrow";
+import type { BatchPlan } from "./arrow/plan.js";
+import { hasArrow } from "./arrow-layer.js";
+import { SharedBody } from "./body.js";
+import type { UnknownColumns } from "./columns.js";
+import { ArrowlaneError, DisposedError } from "./errors.js";
+import { lane, native } from "./native/lane.js";
+import { planOf } from "./schemas.js";
+
+/** The device that a batch's memory is on, as in the C Device Interface. */
+export interface Device {
+  /** `"cpu"` until other devices come. */
+  readonly type: "cpu";
+  readonly id: bigint;
+}
+
+/** Which shared memory a batch's body lies in: the same in every process that maps it. */
+export interface Location {
+  /** Device and inode of the memfd. */
+  readonly memory: string;
+  /** Bytes from its start. */
+  readonly offset: bigint;
+}
+
+/** What a batch is made of, inside the library. */
+export interface BatchOrigin {
+  /** Native handle of the schema. */
+  readonly schema: number;
+  readonly bytes: number;
+  readonly lent: boolean;
+  readonly via: string;
+  /** Whether key/values came along. */
+  readonly annotated: boolean;
+}
+
+/** Rows and columns of a body that a handle stands for. */
+interface Part {
+  readonly begin: number;
+  readonly end: number;
+  /** Indices of columns; absent: all of them. */
+  readonly columns: readonly number[] | undefined;
+}
+
+let inspect: (batch: Batch) => { body: SharedBody; part: Part; origin: BatchOrigin };
+
+/**
+ * A record batch whose bytes lie where their producer wrote them.
+ *
+ * `column` and `toArrow` give apache-arrow objects over those bytes, without a copy. `dispose` gives the memory back:
+ * when the last handle of a body is disposed (slices and selections are handles of their own), everything that was
+ * taken from it throws `ERR_DISPOSED` when read, and raw typed arrays have length 0. A batch that is never disposed is
+ * given back when neither it nor anything taken from it is referred to any more; that may be late.
+ *
+ * A handle belongs to its thread. Writing into the arrays is possible, changes nothing for anybody else, and is
+ * thrown away with the batch.
+ */
+export class Batch<T extends TypeMap = UnknownColumns> {
+  readonly #body: SharedBody;
+  readonly #part: Part;
+  readonly #origin: BatchOrigin;
+  #vectors: (Vector | undefined)[] | undefined;
+  #arrow: RecordBatch<T> | undefined;
+  #metadata: ReadonlyMap<string, string> | undefined;
+  #disposed = false;
+
+  static {
+    inspect = (batch) => ({ body: batch.#live(), part: batch.#part, origin: batch.#origin });
+  }
+
+  /** @internal Batches come from subscriptions, `importFrom` and `copy`. */
+  constructor(body: SharedBody, origin: BatchOrigin, part: Part) {
+    this.#body = body;
+    this.#origin = origin;
+    this.#part = part;
+  }
+
+  /**
+   * Takes over a batch from other native code by the C Device Interface: the addresses of an `ArrowDeviceArray` (128
+   * bytes) and an `ArrowSchema` that describe a struct array. Both are moved from: their `release` is cleared, and
+   * what they held is released when the batch ends. Without a copy.
+   *
+   * The addresses must be right; nothing can check that. Throws `ERR_RELEASED`, `ERR_NOT_A_BATCH`, `ERR_DEVICE`,
+   * `ERR_INVALID_ARROW`, `ERR_BAD_ADDRESS`, and then nothing was moved.
+   */
+  static importFrom(arrayAddress: bigint, schemaAddress: bigint): Batch {
+    native(() => lane().native.importFrom(arrayAddress, schemaAddress));
+    return batchFromScratch("import");
+  }
+
+  /** The schema, as apache-arrow knows it. Throws `ERR_UNSUPPORTED_TYPE` when it cannot hold a column. */
+  get schema(): Schema<T> {
+    const plan = this.#plan();
+    const { columns } = this.#part;
+    if (columns === undefined) return plan.schema as Schema<T>;
+    return this.toArrow().schema;
+  }
+
+  /** Number of rows. */
+  get length(): number {
+    return this.#part.end - this.#part.begin;
+  }
+
+  /** Names of the columns, in order. */
+  get columnNames(): string[] {
+    const { names } = this.#plan();
+    return this.#part.columns?.map((i) => names[i]) ?? [...names];
+  }
+
+  /** Length of the whole body in bytes, of which a slice or selection shows a part. */
+  get byteLength(): number {
+    return this.#origin.bytes;
+  }
+
+  /** Key/values that were sent with the batch. */
+  get metadata(): ReadonlyMap<string, string> {
+    if (this.#metadata === undefined) {
+      const body = this.#live();
+      this.#metadata = this.#origin.annotated ? body.metadata() : new Map();
+    }
+    return this.#metadata;
+  }
+
+  get device(): Device {
+    return { type: "cpu", id: 0n };
+  }
+
+  /** Whether the bytes lie in the producer's memory: nothing was copied on the way, or since. */
+  get zeroCopy(): boolean {
+    return this.#origin.lent && this.#body.copiedBytes === 0;
+  }
+
+  /** Which transport brought it: `"shm"`; `"import"` and `"copy"` for batches made here. */
+  get via(): string {
+    return this.#origin.via;
+  }
+
+  /** Which shared memory the body lies in; `undefined` for memory of this process alone. */
+  get location(): Location | undefined {
+    const [device, inode, offset] = native(() => lane().native.location(this.#live().handle));
+    return device === undefined ? undefined : { memory: `memfd:${device}:${inode}`, offset };
+  }
+
+  /** The address of the body's first byte in this process; 0 for a batch without bytes. */
+  get address(): bigint {
+    return native(() => lane().native.addresses(this.#live().handle))[0] ?? 0n;
+  }
+
+  /** Whether this handle was disposed. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** A column over the shared bytes. Throws `ERR_UNSUPPORTED_TYPE` when apache-arrow cannot hold its type. */
+  column<K extends keyof T & string>(name: K): Vector<T[K]> {
+    const body = this.#live();
+    const plan = this.#plan();
+    const { begin, end, columns } = this.#part;
+    const index = columns === undefined ? plan.indexOf(name) : columns.find((i) => plan.names[i] === name);
+    if (index === undefined || index < 0) {
+      throw new ArrowlaneError(
+        "ERR_INVALID_ARGUMENT",
+        `there is no column ${JSON.stringify(name)}: the batch has ${this.columnNames.join(", ")}`,
+      );
+    }
+    this.#vectors ??= [];
+    let vector = this.#vectors[index];
+    if (vector === undefined) {
+      vector = plan.columnVector(index, body.layout(), body, begin, end);
+      this.#vectors[index] = vector;
+    }
+    return vector as Vector<T[K]>;
+  }
+
+  /** The whole batch as an apache-arrow RecordBatch over the shared bytes. */
+  toArrow(): RecordBatch<T> {
+    const body = this.#live();
+    if (this.#arrow === undefined) {
+      const { begin, end, columns } = this.#part;
+      const metadata = this.#origin.annotated ? new Map(this.metadata) : undefined;
+      this.#arrow = this.#plan().toRecordBatch(
+        body.layout(),
+        body,
+        metadata,
+        columns,
+        begin,
+        end,
+      ) as unknown as RecordBatch<T>;
+    }
+    return this.#arrow;
+  }
+
+  /** Rows `begin` to `end` (as `Array.prototype.slice` counts) as a handle of their own on the same lease. */
+  slice(begin = 0, end = this.length): Batch<T> {
+    const { length } = this;
+    const at = (index: number) => (index < 0 ? Math.max(length + index, 0) : Math.min(index, length));
+    const first = at(Math.trunc(begin) || 0);
+    const last = Math.max(first, at(Math.trunc(end) || 0));
+    const offset = this.#part.begin;
+    return this.#handle({ ...this.#part, begin: offset + first, end: offset + last });
+  }
+
+  /** Some columns, in the order given, as a handle of their own on the same lease. */
+  select<K extends keyof T & string>(names: readonly K[]): Batch<Pick<T, K>> {
+    const plan = this.#plan();
+    const among = this.#part.columns ?? plan.names.map((_, i) => i);
+    const columns = names.map((name) => {
+      const index = among.find((i) => plan.names[i] === name);
+      if (index !== undefined) return index;
+      throw new ArrowlaneError(
+        "ERR_INVALID_ARGUMENT",
+        `there is no column ${JSON.stringify(name)}: the batch has ${this.columnNames.join(", ")}`,
+      );
+    });
+    return this.#handle({ ...this.#part, columns }) as unknown as Batch<Pick<T, K>>;
+  }
+
+  /** The same rows and columns in memory of this process: independent of the lease and of its producer. */
+  copy(): Batch<T> {
+    const { handle } = this.#live();
+    const { begin, columns } = this.#part;
+    native(() => lane().native.copy(handle, begin, this.length, columns?.slice()));
+    return batchFromScratch("copy");
+  }
+
+  /**
+   * Hands the batch to other native code by the C Device Interface: writes an `ArrowDeviceArray` (128 bytes) and an
+   * `ArrowSchema` (72 bytes) to the caller's addresses. They hold a reference of their own: this handle may be disposed,
+   * and the consumer calls `release` whenever it likes, from any thread. Without a copy.
+   */
+  exportTo(arrayAddress: bigint, schemaAddress: bigint): void {
+    const { handle } = this.#live();
+    const { begin, columns } = this.#part;
+    native(() =>
+      lane().native.exportTo(handle, begin, this.length, columns?.slice(), arrayAddress, schemaAddress),
+    );
+  }
+
+  /** Ends this handle. With the last one of its body the memory goes back. Doing it twice does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#arrow = undefined;
+    this.#vectors = undefined;
+    this.#body.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #live(): SharedBody {
+    if (this.#disposed) throw new DisposedError();
+    return this.#body;
+  }
+
+  #plan(): BatchPlan {
+    this.#live();
+    return this.#body.plan ?? planOf(this.#origin.schema);
+  }
+
+  #handle(part: Part): Batch<T> {
+    return new Batch<T>(this.#live().retain(), this.#origin, part);
+  }
+}
+
+/** Looks into a batch that is not disposed. */
+export function insideOf(batch: Batch): { body: SharedBody; part: Part; origin: BatchOrigin } {
+  return inspect(batch);
+}
+
+/** A handle of a batch that the native side has just described in a record at `at`. */
+export function batchFromRecord(numbers: Float64Array, at: number, via: string, strict = false): Batch {
+  const [handle, schema, rows, bytes] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]];
+  const origin = { schema, bytes, lent: numbers[at + 4] === 1, via, annotated: numbers[at + 5] > 0 };
+  const body = new SharedBody(handle, rows, hasArrow() ? planOf(schema) : undefined);
+  body.strict = strict;
+  return new Batch(body, origin, { begin: 0, end: rows, columns: undefined });
+}
+
+/** As {@link batchFromRecord}, for a record in the scratch array. */
+export function batchFromScratch(via: string): Batch {
+  return batchFromRecord(lane().scratch, 0, via);
+}

@@ -1,0 +1,136 @@
+import type { Data, Vector } from "apache-arrow";
+import type { BatchPlan, BodyAccess, Layout } from "./arrow/plan.js";
+import { arrow } from "./arrow-layer.js";
+import { Dictionary, dictionaryKeys, releaseDictionaries } from "./dictionaries.js";
+import { ArrowlaneError, DisposedError } from "./errors.js";
+import { readLayout } from "./layout.js";
+import { lane, native } from "./native/lane.js";
+
+const disposed = () => new DisposedError();
+
+/** What is left to do for a body whose handles were all collected without dispose. */
+interface Remains {
+  handle: number;
+  dictionaries: Map<number, Dictionary>;
+}
+
+const forgotten = new FinalizationRegistry<Remains>(({ handle, dictionaries }) => {
+  // Not detached: arrays over the bytes may still be referred to, and they keep the lease by themselves.
+  lane().native.abandon(handle);
+  releaseDictionaries(dictionaries, { detach: false });
+});
+
+/**
+ * One body in this environment: the native handle, its ArrayBuffers (made on first use, shared by all handles) and
+ * everything that was made over them. It ends with its last handle's dispose.
+ */
+export class SharedBody implements BodyAccess {
+  readonly handle: number;
+  readonly plan: BatchPlan | undefined;
+  readonly rows: number;
+  guard: BodyAccess["guard"] = undefined;
+  /** Set where silent copies are refused. */
+  strict = false;
+  #handles = 1;
+  #layout: Layout | undefined;
+  #buffers: ArrayBuffer | ArrayBuffer[] | undefined;
+  #made: Data[] = [];
+  #copied = 0;
+  readonly #dictionaries = new Map<number, Dictionary>();
+
+  constructor(handle: number, rows: number, plan: BatchPlan | undefined) {
+    this.handle = handle;
+    this.rows = rows;
+    this.plan = plan;
+    forgotten.register(this, { handle, dictionaries: this.#dictionaries }, this);
+  }
+
+  /** Bytes that had to be copied because of their alignment. */
+  get copiedBytes(): number {
+    return this.#copied;
+  }
+
+  get isDisposed(): boolean {
+    return this.#handles === 0;
+  }
+
+  /** Where the parts of the batch lie; makes the ArrayBuffers. */
+  layout(): Layout {
+    if (this.#layout === undefined) {
+      const { native: natively, scratch } = lane();
+      let buffers = natively.open(this.handle);
+      if (typeof buffers === "number") {
+        lane().reserve(buffers);
+        buffers = natively.open(this.handle) as ArrayBuffer | ArrayBuffer[];
+        this.#layout = readLayout(lane().scratch, this.rows);
+      } else {
+        this.#layout = readLayout(scratch, this.rows);
+      }
+      this.#buffers = buffers;
+    }
+    return this.#layout;
+  }
+
+  arrayBuffer(index: number): ArrayBuffer {
+    const buffers = this.#buffers;
+    if (buffers === undefined)
+      throw new ArrowlaneError("ERR_INTERNAL", "a body was read before it was opened");
+    return Array.isArray(buffers) ? buffers[index] : buffers;
+  }
+
+  dictionary(id: number): Vector {
+    if (this.plan === undefined) throw new ArrowlaneError("ERR_INTERNAL", "a dictionary without a plan");
+    let dictionary = this.#dictionaries.get(id);
+    if (dictionary === undefined) {
+      dictionary = Dictionary.open(this.handle, this.plan, id, dictionaryKeys(this.handle), (inner) =>
+        this.dictionary(inner),
+      );
+      this.#dictionaries.set(id, dictionary);
+    }
+    return dictionary.vector;
+  }
+
+  made(data: Data): void {
+    this.#made.push(data);
+  }
+
+  copied(bytes: number): void {
+    if (this.strict) {
+      throw new ArrowlaneError(
+        "ERR_COPY_REQUIRED",
+        `a buffer of ${bytes} bytes is not aligned for its type and would have to be copied: its producer should align buffers to 64 bytes, or unset strictZeroCopy`,
+      );
+    }
+    this.#copied += bytes;
+  }
+
+  /** One handle more. */
+  retain(): this {
+    this.#handles++;
+    return this;
+  }
+
+  /** One handle less; with the last one, every later read throws and the lease ends. */
+  release(): void {
+    if (--this.#handles > 0) return;
+    forgotten.unregister(this);
+    if (this.#made.length > 0) arrow().poison(this.#made, disposed);
+    this.#made = [];
+    const buffers = this.#buffers;
+    this.#buffers = undefined;
+    const { native: natively } = lane();
+    if (buffers === undefined) natively.abandon(this.handle);
+    else if (Array.isArray(buffers)) natively.dispose(this.handle, buffers);
+    else natively.dispose1(this.handle, buffers);
+    if (this.#dictionaries.size > 0) releaseDictionaries(this.#dictionaries, { detach: true });
+    lane().stirred();
+  }
+
+  /** Key/values that were sent with the batch. */
+  metadata(): Map<string, string> {
+    const flat = native(() => lane().native.metadata(this.handle));
+    const map = new Map<string, string>();
+    for (let n = 0; n + 1 < flat.length; n += 2) map.set(flat[n], flat[n + 1]);
+    return map;
+  }
+}

@@ -1,0 +1,351 @@
+import type { Flat, FlatBatch } from "./arrow/flatten.js";
+import type { JsonSchema } from "./arrow/json-schema.js";
+import type { AnySchema } from "./arrow/schema.js";
+import type { WriterOptions, WriterPlan } from "./arrow/writer.js";
+import { arrow, hasArrow } from "./arrow-layer.js";
+import { Batch, insideOf } from "./batch.js";
+import { ArrowlaneError, type ErrorCode } from "./errors.js";
+import { layoutLength, type OutgoingLayout, writeLayout } from "./layout.js";
+import { lane, native } from "./native/lane.js";
+import type { Sendable, SendOptions } from "./publisher.js";
+import { Room } from "./room.js";
+import { schemaHandle } from "./schemas.js";
+import { type Block, publisherOf, takeBlock, Writer, writerOf } from "./writer.js";
+
+/** Answers of `NativeLane.allocate` and `pack`. */
+const NEEDS_GROWTH = -1;
+const TOO_LARGE = -3;
+const NOTHING: readonly number[] = [];
+/** One binary value: what raw bytes are sent as. */
+const BYTES: JsonSchema = {
+  fields: [{ name: "value", nullable: false, type: { name: "binary" }, children: [] }],
+};
+
+/** A dictionary that was sent, and what it was made of. */
+interface SentDictionary {
+  key: object;
+  rows: number;
+  handle: number;
+}
+
+/** What is sent, in order, over a publisher or to one of its subscribers. */
+export class Outbox {
+  readonly room = new Room();
+  readonly #publisher: number;
+  readonly #connection: number;
+  readonly #strict: boolean;
+  readonly #dictionaries = new Map<number, SentDictionary>();
+  readonly #plans = new WeakMap<object, WriterPlan>();
+  /** The last of the sends that wait; those that come after it wait behind it. */
+  #tail: Promise<unknown> | undefined;
+  #growing: Promise<void> | undefined;
+
+  constructor(publisher: number, connection: number, strict: boolean) {
+    this.#publisher = publisher;
+    this.#connection = connection;
+    this.#strict = strict;
+  }
+
+  /** Resolves when nothing waits any more. */
+  async settled(): Promise<void> {
+    while (this.#tail !== undefined) await this.#tail.catch(() => {});
+  }
+
+  /** Lets go of what was kept for later batches. */
+  drop(): void {
+    for (const { handle } of this.#dictionaries.values()) lane().native.dropDictionary(handle);
+    this.#dictionaries.clear();
+  }
+
+  /** Where the columns of a writer go; remembered for the last number of rows of each schema. */
+  writerPlan(schema: AnySchema | JsonSchema, rows: number, options: WriterOptions): WriterPlan {
+    const known = this.#plans.get(schema);
+    if (known !== undefined && known.rows === rows && options.bytes === undefined) return known;
+    const json = known?.schema ?? schema;
+    const plan = arrow().planWriter(json, rows, options);
+    if (options.bytes === undefined) this.#plans.set(schema, plan);
+    return plan;
+  }
+
+  /** A block, or the native answer that says why not. */
+  tryAllocate(bytes: number): Block | number {
+    const { native: natively, scratch } = lane();
+    const buffer = native(() => natively.allocate(this.#publisher, bytes));
+    if (typeof buffer === "number") return buffer;
+    return { publisher: this.#publisher, handle: scratch[0], buffer };
+  }
+
+  /** A block; waits until there is one. */
+  async allocate(bytes: number, signal: AbortSignal | undefined): Promise<Block> {
+    for (;;) {
+      signal?.throwIfAborted();
+      const block = this.tryAllocate(bytes);
+      if (typeof block === "object") return block;
+      await this.#makeRoom(block, bytes, signal);
+    }
+  }
+
+  /** Sends after everything that was asked to be sent before. */
+  send(what: Sendable, options: SendOptions): Promise<number> {
+    try {
+      options.signal?.throwIfAborted();
+      if (what instanceof Writer) {
+        const outgoing = this.#take(what, what.finish());
+        if (this.#tail === undefined) return this.#put(outgoing, options);
+        // It waits for its turn, but nobody writes it from now on.
+        native(() => lane().native.detach((outgoing.block as Block).buffer));
+        return this.#inOrder(() => this.#put({ ...outgoing, detached: true }, options));
+      }
+      if (this.#tail === undefined && hasArrow() && arrow().isRecordBatch(what)) {
+        const flat = arrow().flattenBatch(what);
+        const outgoing = this.#placed(flat) ?? this.#copied(flat, flat);
+        if (outgoing !== undefined) return this.#put(outgoing, options);
+        return this.#inOrder(() => this.#sendFlat(flat, options));
+      }
+      return this.#inOrder(() => this.#sendSlowly(what, options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Runs after everything that waits already. */
+  #inOrder(run: () => Promise<number>): Promise<number> {
+    const sent = (this.#tail ?? Promise.resolve()).then(run);
+    const quiet: Promise<unknown> = sent
+      .catch(() => {})
+      .then(() => {
+        if (this.#tail === quiet) this.#tail = undefined;
+      });
+    this.#tail = quiet;
+    return sent;
+  }
+
+  async #sendSlowly(what: Sendable, options: SendOptions): Promise<number> {
+    options.signal?.throwIfAborted();
+    if (what instanceof Batch) return this.#sendBatch(what, options);
+    if (what instanceof Uint8Array) {
+      return this.#sendFlat(
+        { ...flatBytes(what), schema: BYTES, columnsKey: BYTES, dictionaries: [] },
+        options,
+      );
+    }
+    if (hasArrow() && arrow().isRecordBatch(what)) return this.#sendFlat(arrow().flattenBatch(what), options);
+    if (hasArrow() && arrow().isTable(what)) {
+      let sent = 0;
+      for (const flat of arrow().flattenTable(what)) sent = await this.#sendFlat(flat, options);
+      return sent;
+    }
+    throw new ArrowlaneError(
+      "ERR_INVALID_ARGUMENT",
+      "only a Batch, a Writer, an apache-arrow RecordBatch or Table, or a Uint8Array can be sent",
+    );
+  }
+
+  async #sendFlat(flat: FlatBatch, options: SendOptions): Promise<number> {
+    for (const { id, key, flat: values } of flat.dictionaries) {
+      const known = this.#dictionaries.get(id);
+      if (known !== undefined && known.key === key && known.rows === values.rows) continue;
+      this.#keepDictionary(id, key, values, await this.#allocateFor(values, options));
+    }
+    const placed = this.#placed(flat);
+    if (placed !== undefined) return this.#put(placed, options);
+    const block = await this.#allocateFor(flat, options);
+    return this.#put(this.#packed(flat, flat, block), options);
+  }
+
+  async #allocateFor(flat: Flat, options: SendOptions): Promise<Block | undefined> {
+    const { bytes } = arrow().packedLayout(flat);
+    return bytes === 0 ? undefined : this.allocate(bytes, options.signal);
+  }
+
+  /** The batch where it lies, when all of its buffers are in one unsent writer of this publisher. */
+  #placed(flat: FlatBatch): Outgoing | undefined {
+    if (flat.dictionaries.length > 0) return undefined;
+    let buffer: ArrayBufferLike | undefined;
+    for (const view of flat.buffers) {
+      if (view.length === 0) continue;
+      if (buffer !== undefined && view.buffer !== buffer) return undefined;
+      buffer = view.buffer;
+    }
+    const writer = buffer === undefined ? undefined : writerOf(buffer);
+    if (writer === undefined || publisherOf(writer) !== this.#publisher) return undefined;
+    const buffers = flat.buffers.flatMap((view) =>
+      view.length === 0 ? [0, 0] : [view.byteOffset, view.length],
+    );
+    const schema = schemaHandle(flat.schema, flat.columnsKey);
+    return { ...this.#take(writer, { ...flat, buffers }), schema };
+  }
+
+  /** The batch copied into a block, unless that has to be waited for. */
+  #copied(flat: FlatBatch, key: FlatBatch): Outgoing | undefined {
+    if (this.#strict) throw copyRequired();
+    for (const { id, key: values, flat: dictionary } of flat.dictionaries) {
+      const known = this.#dictionaries.get(id);
+      if (known?.key !== values || known.rows !== dictionary.rows) return undefined;
+    }
+    const { bytes } = arrow().packedLayout(flat);
+    const block = bytes === 0 ? undefined : this.tryAllocate(bytes);
+    return typeof block === "number" ? undefined : this.#packed(flat, key, block);
+  }
+
+  #packed(flat: Flat, { schema, columnsKey, dictionaries }: FlatBatch, block: Block | undefined): Outgoing {
+    if (this.#strict) throw copyRequired();
+    const layout = arrow().packedLayout(flat);
+    if (block !== undefined) arrow().packInto(flat, layout, new Uint8Array(block.buffer));
+    return {
+      rows: flat.rows,
+      nodes: flat.nodes,
+      buffers: flat.buffers.flatMap((view, i) => [layout.offsets[i], view.length]),
+      variadic: flat.variadic,
+      block,
+      schema: schemaHandle(schema, columnsKey),
+      dictionaries: dictionaries.map(({ id }) => (this.#dictionaries.get(id) as SentDictionary).handle),
+    };
+  }
+
+  #keepDictionary(id: number, key: object, flat: Flat, block: Block | undefined): void {
+    const layout = arrow().packedLayout(flat);
+    if (block !== undefined) arrow().packInto(flat, layout, new Uint8Array(block.buffer));
+    const buffers = flat.buffers.flatMap((view, i) => [layout.offsets[i], view.length]);
+    const parts = { nodes: flat.nodes, buffers, variadic: flat.variadic };
+    lane().reserve(layoutLength(parts, 0));
+    writeLayout(lane().scratch, 0, parts, NOTHING);
+    const handle = native(() => lane().native.putDictionary(block?.handle ?? -1, block?.buffer));
+    const known = this.#dictionaries.get(id);
+    if (known !== undefined) lane().native.dropDictionary(known.handle);
+    this.#dictionaries.set(id, { key, rows: flat.rows, handle });
+  }
+
+  #take(writer: Writer, layout: OutgoingLayout & { rows: number }): Outgoing {
+    const { block, plan } = takeBlock(writer);
+    return {
+      rows: layout.rows,
+      nodes: layout.nodes,
+      buffers: layout.buffers,
+      variadic: layout.variadic,
+      block,
+      schema: schemaHandle(plan.schema),
+      dictionaries: NOTHING,
+    };
+  }
+
+  /** Sends, or waits until it can be sent. */
+  #put(outgoing: Outgoing, { metadata, signal }: SendOptions): Promise<number> {
+    const { native: natively } = lane();
+    const { block, dictionaries } = outgoing;
+    lane().reserve(layoutLength(outgoing, dictionaries.length));
+    const { scratch } = lane();
+    scratch[0] = outgoing.rows;
+    writeLayout(scratch, 1, outgoing, dictionaries);
+    const answer = native(() =>
+      natively.send(
+        this.#publisher,
+        block?.handle ?? -1,
+        outgoing.detached === true ? undefined : block?.buffer,
+        outgoing.schema,
+        this.#connection,
+        metadata === undefined ? undefined : flatPairs(metadata),
+      ),
+    );
+    lane().stirred();
+    if (answer >= 0) return Promise.resolve(answer);
+    const waiting = scratch[0];
+    if (this.#tail !== undefined) return this.#resend(waiting, signal);
+    return this.#inOrder(() => this.#resend(waiting, signal));
+  }
+
+  async #resend(waiting: number, signal: AbortSignal | undefined): Promise<number> {
+    let handle = waiting;
+    const { native: natively } = lane();
+    for (;;) {
+      try {
+        await this.room.wait(signal);
+      } catch (reason) {
+        natively.dropOutgoing(handle);
+        throw reason;
+      }
+      const answer = native(() => natively.resend(this.#publisher, handle, this.#connection));
+      lane().stirred();
+      if (answer >= 0) return answer;
+      handle = lane().scratch[0];
+    }
+  }
+
+  /** Any batch of any type, copied by native code. */
+  async #sendBatch(batch: Batch, options: SendOptions): Promise<number> {
+    if (this.#strict) throw copyRequired();
+    for (;;) {
+      const { body, part } = insideOf(batch);
+      const pairs = flatPairs(options.metadata ?? batch.metadata);
+      const answer = native(() =>
+        lane().native.pack(
+          this.#publisher,
+          body.handle,
+          part.begin,
+          batch.length,
+          part.columns?.slice(),
+          pairs,
+        ),
+      );
+      if (answer >= 0) {
+        const sent = native(() => lane().native.resend(this.#publisher, answer, this.#connection));
+        lane().stirred();
+        return sent >= 0 ? sent : this.#resend(lane().scratch[0], options.signal);
+      }
+      await this.#makeRoom(answer, lane().scratch[0], options.signal);
+    }
+  }
+
+  async #makeRoom(answer: number, bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    if (answer === TOO_LARGE) {
+      throw new ArrowlaneError(
+        "ERR_OUT_OF_MEMORY",
+        `a batch of ${bytes} bytes does not fit into this publisher's memory at all: raise its \`memory\` option`,
+      );
+    }
+    if (answer !== NEEDS_GROWTH) return this.room.wait(signal);
+    // One at a time: whoever comes meanwhile may find room then.
+    this.#growing ??= this.#grow(bytes).finally(() => {
+      this.#growing = undefined;
+    });
+    return this.#growing;
+  }
+
+  async #grow(bytes: number): Promise<void> {
+    const promise = native(() => lane().native.grow(this.#publisher, bytes));
+    const [code, message] = await promise;
+    if (code !== undefined) throw new ArrowlaneError(code as ErrorCode, message);
+  }
+}
+
+/** A batch whose bytes are where they will be read. */
+interface Outgoing extends OutgoingLayout {
+  readonly rows: number;
+  readonly block: Block | undefined;
+  /** Native handles of the schema and of the dictionaries. */
+  readonly schema: number;
+  readonly dictionaries: readonly number[];
+  /** Set when the block's buffer was detached already. */
+  readonly detached?: boolean;
+}
+
+function flatBytes(bytes: Uint8Array): Flat {
+  const offsets = new Uint8Array(new Int32Array([0, bytes.length]).buffer);
+  return { rows: 1, nodes: [1, 0], buffers: [new Uint8Array(0), offsets, bytes], variadic: [] };
+}
+
+function flatPairs(metadata: NonNullable<SendOptions["metadata"]>): string[] {
+  const entries = isMap(metadata) ? metadata : Object.entries(metadata);
+  return [...entries].flat();
+}
+
+function isMap(metadata: object): metadata is ReadonlyMap<string, string> {
+  return typeof (metadata as { entries?: unknown }).entries === "function";
+}
+
+function copyRequired(): ArrowlaneError {
+  return new ArrowlaneError(
+    "ERR_COPY_REQUIRED",
+    "sending this would copy it: write it through `allocate`, or unset strictZeroCopy",
+  );
+}

@@ -1,0 +1,236 @@
+import type { TypeMap } from "apache-arrow";
+import { type Batch, batchFromRecord } from "./batch.js";
+import type { UnknownColumns } from "./columns.js";
+import { ArrowlaneError } from "./errors.js";
+import { Kind, lane, native, type Owner } from "./native/lane.js";
+
+/** How a subscription behaves. */
+export interface SubscribeOptions {
+  /** Wait for a publisher that is not there yet (the default); otherwise `ERR_TOPIC_NOT_FOUND`. */
+  wait?: boolean;
+  /** Ends the subscription; whoever waits gets the signal's reason. */
+  signal?: AbortSignal;
+  /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
+  strictZeroCopy?: boolean;
+}
+
+interface Waiter {
+  resolve(result: IteratorResult<Batch>): void;
+  reject(error: unknown): void;
+}
+
+/** A pause before another attempt at a publisher whose queue of connections is full, in milliseconds. */
+const RETRY = 20;
+
+/**
+ * The batches of a topic, each under a lease of its own.
+ *
+ * Iterate it (`for await`), or give `forEach` a callback. It connects when first asked; one consumer at a time. Batches
+ * that are held stay valid when it ends or is closed. An idle subscription does not keep the process alive; a pending
+ * `next()` does.
+ */
+export class Subscription<T extends TypeMap = UnknownColumns>
+  implements AsyncIterableIterator<Batch<T>>, Owner
+{
+  /** The topic. */
+  readonly topic: string;
+  readonly #options: SubscribeOptions;
+  #id: number | undefined;
+  #queue: Batch[] = [];
+  #waiters: Waiter[] = [];
+  #callback: ((batch: Batch<T>) => void) | undefined;
+  #ended = false;
+  #failure: { error: unknown } | undefined;
+  readonly #onAbort = () => this.#fail(this.#options.signal?.reason);
+
+  /** @internal Use `subscribe`. */
+  constructor(topic: string, options: SubscribeOptions) {
+    if (typeof topic !== "string") {
+      throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
+    }
+    this.topic = topic;
+    this.#options = options;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** The next batch. The caller disposes it. */
+  next(): Promise<IteratorResult<Batch<T>>> {
+    if (this.#queue.length > 0) {
+      const batch = this.#queue.shift() as Batch<T>;
+      this.#taken(batch);
+      return Promise.resolve({ done: false, value: batch });
+    }
+    if (this.#failure !== undefined) {
+      const { error } = this.#failure;
+      this.#failure = undefined;
+      return Promise.reject(error);
+    }
+    if (this.#ended) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve: resolve as Waiter["resolve"], reject });
+      if (this.#waiters.length === 1) lane().native.hold();
+      if (this.#id === undefined) this.#connect();
+    });
+  }
+
+  /** Ends the subscription, as leaving a `for await` loop does. */
+  return(): Promise<IteratorResult<Batch<T>>> {
+    this.close();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /**
+   * Calls `callback` with every batch, as it arrives, until the stream ends. The callback disposes the batch, or the
+   * batch waits for the garbage collector. What it throws ends the subscription and rejects the promise.
+   */
+  forEach(callback: (batch: Batch<T>) => void): Promise<void> {
+    this.#callback = callback;
+    const done = async () => {
+      for (;;) {
+        const { done: ended, value } = await this.next();
+        if (ended) return;
+        callback(value);
+      }
+    };
+    const run = done().catch((error) => {
+      this.close();
+      throw error;
+    });
+    return run.finally(() => {
+      this.#callback = undefined;
+    });
+  }
+
+  /** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
+  close(): void {
+    this.#end();
+    for (const batch of this.#queue.splice(0)) batch.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
+  /** @internal */
+  happened(kind: number, mailbox: Float64Array, at: number): void {
+    switch (kind) {
+      case Kind.Batch:
+        this.#arrived(batchFromRecord(mailbox, at, "shm", this.#options.strictZeroCopy) as Batch<T>);
+        break;
+      case Kind.Ended:
+        this.#end();
+        break;
+      case Kind.Failed:
+        this.#fail(lane().failure(this.#id as number));
+        break;
+      case Kind.Retry:
+        setTimeout(() => this.#attempt(), RETRY);
+        break;
+      default:
+    }
+  }
+
+  #arrived(batch: Batch<T>): void {
+    if (this.#callback !== undefined && this.#queue.length === 0) {
+      this.#taken(batch);
+      try {
+        this.#callback(batch);
+      } catch (error) {
+        this.#fail(error);
+      }
+      return;
+    }
+    const waiter = this.#waiters.shift();
+    if (waiter === undefined) {
+      this.#queue.push(batch);
+      return;
+    }
+    if (this.#waiters.length === 0) lane().native.letGo();
+    this.#taken(batch);
+    waiter.resolve({ done: false, value: batch });
+  }
+
+  #taken(batch: Batch): void {
+    if (this.#id !== undefined && !this.#ended) lane().native.taken(this.#id, batch.byteLength);
+    lane().stirred();
+  }
+
+  #connect(): void {
+    const { signal, wait = true } = this.#options;
+    if (signal?.aborted) {
+      this.#fail(signal.reason);
+      return;
+    }
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    try {
+      this.#id = native(() => lane().native.subscribe(this.topic, wait));
+      lane().own(this.#id, this);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    this.#attempt();
+  }
+
+  #attempt(): void {
+    const id = this.#id;
+    if (id === undefined || this.#ended) return;
+    try {
+      native(() => lane().native.connect(id));
+    } catch (error) {
+      this.#fail(error);
+    }
+    lane().stirred();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#ended) return;
+    const [first, ...others] = this.#waiters;
+    if (first === undefined) this.#failure = { error };
+    else {
+      this.#waiters = others;
+      if (others.length === 0) lane().native.letGo();
+      first.reject(error);
+    }
+    this.#end();
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#id !== undefined) {
+      lane().native.closeSubscription(this.#id);
+      lane().disown(this.#id);
+      this.#id = undefined;
+      lane().stirred();
+    }
+    if (this.#waiters.length > 0) lane().native.letGo();
+    for (const { resolve } of this.#waiters.splice(0)) resolve({ done: true, value: undefined });
+  }
+}
+
+/**
+ * Subscribes to a topic of this user on this machine. Connects when the first batch is asked for; late joiners start
+ * with the next batch. Ends with the publisher's stream; rejects with `ERR_PUBLISHER_LOST` when the publisher died
+ * in the middle of it.
+ *
+ * ```js
+ * for await (const batch of subscribe("camera/frames")) {
+ *   try {
+ *     console.log(batch.column("temperature").get(0));
+ *   } finally {
+ *     batch.dispose();
+ *   }
+ * }
+ * ```
+ */
+export function subscribe<T extends TypeMap = UnknownColumns>(
+  topic: string,
+  options: SubscribeOptions = {},
+): Subscription<T> {
+  return new Subscription<T>(topic, options);
+}
