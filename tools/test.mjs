@@ -72,7 +72,11 @@ const checks = [
     lane: "cargo",
   },
   {
-    ...check("clippy", ["tools"], cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    ...check(
+      "clippy",
+      ["tools"],
+      cargo(["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"]),
+    ),
     lane: "cargo",
   },
   check("tsc", ["npm packages", "native (debug)"], (step) =>

@@ -11,6 +11,7 @@ import {
   Schema,
   Struct,
   Table,
+  tableFromArrays,
   Utf8,
   Vector,
 } from "apache-arrow";
@@ -204,4 +205,10 @@ test("bitmaps are cut at any bit", () => {
       expect(countZeros(bits, begin, length)).toBe(zeros);
     }
   }
+});
+
+test("values that are not of the type their schema states are refused", () => {
+  const table = tableFromArrays({ s: ["a", "b"] });
+  const lying = new RecordBatch(new Schema([new Field("s", new Utf8(), true)]), table.batches[0].data);
+  expect(() => flattenBatch(lying)).toThrow(expect.objectContaining({ code: "ERR_INVALID_DATA" }));
 });

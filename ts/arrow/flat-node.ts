@@ -1,4 +1,5 @@
 import { ArrowlaneError } from "../errors.js";
+import { agree } from "./agree.js";
 import { countZeros, EMPTY, sliceBits } from "./bitmap.js";
 import { aligned, bytesOf } from "./bytes.js";
 import { flattenViews } from "./flat-views.js";
@@ -30,6 +31,7 @@ export function flattenData(
   found: FoundDictionary,
 ): FlatNode {
   if (data === undefined || data === null) return absent(field, length, found);
+  agree(data, field);
   if (field.dictionary !== undefined) {
     const bytes = field.dictionary.indexType.bitWidth >> 3;
     if (data.dictionary) found(field.dictionary.id, data.dictionary, field);

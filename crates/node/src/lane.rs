@@ -114,7 +114,15 @@ impl NativeLane {
     /// Layout: nodes, (length, null count)…, buffers, (range, offset, length)…, variadic counts, count….
     #[napi(ts_return_type = "ArrayBuffer | ArrayBuffer[] | number")]
     pub fn open(&self, env: &Env, batch: u32) -> Result<Raw> {
-        let opened = self.batch(batch)?;
+        let mut opened = self.batch(batch)?;
+        if !opened.body.is_writable() {
+            // JavaScript would end the process by writing there: it gets a copy.
+            let copy = Batch::copy_of(&opened.to_arrow().map_err(plane)?, opened.metadata.clone()).map_err(plane)?;
+            opened = Arc::new(copy);
+            if let Some(entry) = self.host.tables.borrow_mut().batches.get_mut(batch) {
+                entry.batch = Arc::clone(&opened);
+            }
+        }
         if let Some(missing) = self.write_layout(&opened.header, &opened.buffers) {
             return number(env, missing);
         }

@@ -71,7 +71,10 @@ impl std::panic::RefUnwindSafe for Body {}
 
 enum Owner {
     Lease { link: Arc<Link>, addresses: Vec<u64>, loans: Vec<Loan> },
+    /// Arrays that somebody else made.
     Buffers { _buffers: Vec<Buffer> },
+    /// One allocation of ours.
+    Packed { _buffer: Buffer },
     Inline { _bytes: Bytes },
 }
 
@@ -91,7 +94,7 @@ impl Body {
         };
         let spans: Vec<_> = header.buffers.iter().map(span).collect();
         let (ranges, placed) = place(&spans, Surroundings::Mapped);
-        let owner = Owner::Buffers { _buffers: vec![packed] };
+        let owner = Owner::Packed { _buffer: packed };
         (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
     }
 
@@ -139,9 +142,18 @@ impl Body {
         Some([device, inode, (offset - (loan.pointer.as_ptr() as usize - start)) as u64])
     }
 
+    /// Whether the memory may be written without ending the process: always for lent and own memory; memory that other
+    /// native code gave is looked up.
+    pub fn is_writable(&self) -> bool {
+        match &self.owner {
+            Owner::Lease { .. } | Owner::Packed { .. } | Owner::Inline { .. } => true,
+            Owner::Buffers { .. } => crate::writable::all_writable(&self.ranges),
+        }
+    }
+
     /// Whether it lies in the producer's memory rather than in a copy.
     pub fn is_lent(&self) -> bool {
-        matches!(self.owner, Owner::Lease { .. })
+        matches!(self.owner, Owner::Lease { .. } | Owner::Buffers { .. })
     }
 }
 

@@ -23,6 +23,7 @@ mod pulse;
 mod recycle;
 mod subscription;
 mod topic;
+mod writable;
 
 pub use batch::{Batch, BatchSchema, Body, Dictionary, HostRange, Placed, identity_of};
 pub use error::PlaneError;
