@@ -6,9 +6,15 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runSteps } from "./lib/board.mjs";
 import { root } from "./lib/paths.mjs";
-import { binding, checkTools, linkCommand, npmPackages, tpchAddon, typeScript } from "./lib/tasks.mjs";
+import { checkTools, linkCommand, nativeAddons, npmPackages, typeScript } from "./lib/tasks.mjs";
 
-/** The steps of a release build, in order, for this tool and for the demo. */
+/** Addons that are no part of the package lie beside what uses them. */
+const demoFolder = "examples/native";
+
+/**
+ * The steps of a release build, in order, for this tool and for the demo. Both compile the demo's addon as well: one
+ * choice of features for both, so that the one does not compile again what the other has.
+ */
 export function releaseSteps() {
   return [
     { name: "tools", run: checkTools },
@@ -17,7 +23,10 @@ export function releaseSteps() {
       name: "native (release)",
       needs: ["tools"],
       lane: "cargo",
-      run: (step) => binding(step, "release", ["ts/native", "dist/native"]),
+      run: async (step) => {
+        ignoredFolder(demoFolder);
+        await nativeAddons(step, "release", { binding: ["ts/native", "dist/native"], tpch: [demoFolder] });
+      },
     },
     {
       name: "typescript",
@@ -28,8 +37,8 @@ export function releaseSteps() {
   ];
 }
 
-/** The steps that make what the tests run, for this tool and for `npm test`. */
-export function testBuildSteps() {
+/** The steps that make what the tests run, for this tool and for `npm test`, which goes on with `everything`. */
+export function testBuildSteps({ everything = false } = {}) {
   return [
     {
       name: "native (debug)",
@@ -38,8 +47,8 @@ export function testBuildSteps() {
       check: true,
       run: async (step) => {
         ignoredFolder("dist-test");
-        await binding(step, "dev", ["ts/native", "dist-test/native"]);
-        await tpchAddon(step, "dev", "dist-test/native");
+        const folders = { binding: ["ts/native", "dist-test/native"], tpch: ["dist-test/native"] };
+        await nativeAddons(step, "dev", folders, { everything });
       },
     },
   ];

@@ -4,26 +4,11 @@
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { ignoredFolder, releaseSteps } from "./build.mjs";
+import { releaseSteps } from "./build.mjs";
 import { runSteps } from "./lib/board.mjs";
 import { root } from "./lib/paths.mjs";
-import { tpchAddon } from "./lib/tasks.mjs";
 
-/** The addon that makes the demo's data lies beside the demo: it is no part of the package. */
-const dataFolder = "examples/native";
-
-const { failed } = await runSteps([
-  ...releaseSteps(),
-  {
-    name: "test data addon",
-    needs: ["native (release)"],
-    lane: "cargo",
-    run: async (step) => {
-      ignoredFolder(dataFolder);
-      await tpchAddon(step, "release", dataFolder);
-    },
-  },
-]);
+const { failed } = await runSteps(releaseSteps());
 if (failed > 0) {
   console.error("the set-up failed, see above; the demo was not started");
   process.exit(1);

@@ -109,7 +109,7 @@ const began = performance.now();
 const total = await runSteps([
   ...setUp,
   ...(wanted("checks") ? checks : []),
-  ...testBuildSteps(),
+  ...testBuildSteps({ everything: wanted("cargo") }),
   ...(wanted("cargo") || wanted("jest") ? [python] : []),
   ...(wanted("cargo") ? cargoSteps : []),
   ...(wanted("jest") ? jestSteps : []),

@@ -11,6 +11,7 @@ import { planOf } from "./schemas.js";
 export interface Device {
   /** `"cpu"` until other devices come. */
   readonly type: "cpu";
+  /** Which of the devices of that type; 0 for the CPU. */
   readonly id: bigint;
 }
 
@@ -52,7 +53,8 @@ let inspect: (batch: Batch) => { body: SharedBody; part: Part; origin: BatchOrig
  * given back when neither it nor anything taken from it is referred to any more; that may be late.
  *
  * A handle belongs to its thread. Writing into the arrays is possible, changes nothing for anybody else, and is
- * thrown away with the batch.
+ * thrown away with the batch. Jobs outside of JavaScript that were given the bytes (`fs.read`, `fs.write`, `crypto`) know
+ * nothing of `dispose` and touch memory that may be another batch's by then: await them first.
  */
 export class Batch<T extends TypeMap = UnknownColumns> {
   readonly #body: SharedBody;
@@ -95,7 +97,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return this.toArrow().schema;
   }
 
-  /** Number of rows. */
+  /** Number of rows; known after dispose too, as `byteLength` is. */
   get length(): number {
     return this.#part.end - this.#part.begin;
   }
@@ -106,7 +108,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return this.#part.columns?.map((i) => names[i]) ?? [...names];
   }
 
-  /** Length of the whole body in bytes, of which a slice or selection shows a part. */
+  /** Length of the whole body in bytes, of which a slice or selection shows a part; without dictionaries. */
   get byteLength(): number {
     return this.#origin.bytes;
   }
@@ -120,6 +122,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return this.#metadata;
   }
 
+  /** The device that the bytes are on. */
   get device(): Device {
     return { type: "cpu", id: 0n };
   }
@@ -214,7 +217,10 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return this.#handle({ ...this.#part, columns }) as unknown as Batch<Pick<T, K>>;
   }
 
-  /** The same rows and columns in memory of this process: independent of the lease and of its producer. */
+  /**
+   * The same rows and columns in memory of this process: independent of the lease and of its producer. A handle of its
+   * own, to be disposed like any other.
+   */
   copy(): Batch<T> {
     const { handle } = this.#live();
     const { begin, columns } = this.#part;
@@ -225,7 +231,10 @@ export class Batch<T extends TypeMap = UnknownColumns> {
   /**
    * Hands the batch to other native code by the C Device Interface: writes an `ArrowDeviceArray` (128 bytes) and an
    * `ArrowSchema` (72 bytes) to the caller's addresses. They hold a reference of their own: this handle may be disposed,
-   * and the consumer calls `release` whenever it likes, from any thread. Without a copy.
+   * and the consumer calls `release` whenever it likes, from any thread; the lease ends after that. Without a copy.
+   *
+   * What the structs held before is overwritten, not released. The addresses must be right; only that they are positive
+   * and aligned to 8 bytes is checked (`ERR_BAD_ADDRESS`).
    */
   exportTo(arrayAddress: bigint, schemaAddress: bigint): void {
     const { handle } = this.#live();
@@ -235,7 +244,10 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     );
   }
 
-  /** Ends this handle. With the last one of its body the memory goes back. Doing it twice does nothing. */
+  /**
+   * Ends this handle: its own methods throw `ERR_DISPOSED` from now on. With the last handle of its body the memory goes
+   * back, and everything taken from the body throws. Doing it twice does nothing.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;

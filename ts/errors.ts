@@ -1,4 +1,4 @@
-/** The stable codes of every error that arrowlane throws. */
+/** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
 export type ErrorCode =
   | "ERR_ARROW"
   | "ERR_BAD_ADDRESS"
@@ -59,7 +59,7 @@ export class DisposedError extends ArrowlaneError {
   }
 }
 
-/** Thrown where a column has a type that apache-arrow cannot hold. */
+/** Thrown where a column has a type that apache-arrow cannot hold, or that cannot be written in place. */
 export class UnsupportedTypeError extends ArrowlaneError {
   constructor(message: string, options?: { cause?: unknown }) {
     super("ERR_UNSUPPORTED_TYPE", message, options);

@@ -35,9 +35,9 @@ export interface OutgoingLayout {
   readonly variadic: ArrayLike<number>;
 }
 
-/** How many numbers {@link writeLayout} writes. */
+/** How many numbers {@link writeLayout} writes, and those before it. */
 export function layoutLength(layout: OutgoingLayout, dictionaries: number): number {
-  return 5 + layout.nodes.length + layout.buffers.length + layout.variadic.length + dictionaries;
+  return 6 + layout.nodes.length + layout.buffers.length + layout.variadic.length + dictionaries;
 }
 
 /** Writes a layout from `at` on: counts before each list, dictionary handles last. */

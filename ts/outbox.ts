@@ -90,29 +90,38 @@ export class Outbox {
     try {
       options.signal?.throwIfAborted();
       if (what instanceof Writer) {
+        if (publisherOf(what) !== this.#publisher) throw notOurs();
         const outgoing = this.#take(what, what.finish());
         if (this.#tail === undefined) return this.#put(outgoing, options);
         // It waits for its turn, but nobody writes it from now on.
-        native(() => lane().native.detach((outgoing.block as Block).buffer));
-        return this.#inOrder(() => this.#put({ ...outgoing, detached: true }, options));
+        const { handle, buffer } = outgoing.block as Block;
+        native(() => lane().native.detach(buffer));
+        const drop = () => lane().native.freeBlock(handle, undefined);
+        return this.#inOrder(() => this.#put({ ...outgoing, detached: true }, options), options.signal, drop);
       }
       if (this.#tail === undefined && hasArrow() && arrow().isRecordBatch(what)) {
         const flat = arrow().flattenBatch(what);
         const outgoing = this.#placed(flat) ?? this.#copied(flat, flat);
         if (outgoing !== undefined) return this.#put(outgoing, options);
-        return this.#inOrder(() => this.#sendFlat(flat, options));
+        return this.#inOrder(() => this.#sendFlat(flat, options), options.signal);
       }
-      return this.#inOrder(() => this.#sendSlowly(what, options));
+      return this.#inOrder(() => this.#sendSlowly(what, options), options.signal);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  /** Runs after everything that waits already. */
-  #inOrder(run: () => Promise<number>): Promise<number> {
-    const sent = (this.#tail ?? Promise.resolve()).then(run);
-    const quiet: Promise<unknown> = sent
-      .catch(() => {})
+  /** Runs after everything that waits already; given up before its turn, it is dropped instead. */
+  #inOrder(run: () => Promise<number>, signal?: AbortSignal, drop = () => {}): Promise<number> {
+    const before = this.#tail ?? Promise.resolve();
+    const sent = orAborted(before, signal).then(run, (reason) => {
+      drop();
+      lane().stirred();
+      throw reason;
+    });
+    // Also after one that was given up, what comes later waits for what came before.
+    const quiet: Promise<unknown> = before
+      .then(() => sent.catch(() => {}))
       .then(() => {
         if (this.#tail === quiet) this.#tail = undefined;
       });
@@ -236,14 +245,14 @@ export class Outbox {
     lane().reserve(layoutLength(outgoing, dictionaries.length));
     const { scratch } = lane();
     scratch[0] = outgoing.rows;
-    writeLayout(scratch, 1, outgoing, dictionaries);
+    scratch[1] = this.#connection;
+    writeLayout(scratch, 2, outgoing, dictionaries);
     const answer = native(() =>
       natively.send(
         this.#publisher,
         block?.handle ?? -1,
         outgoing.detached === true ? undefined : block?.buffer,
         outgoing.schema,
-        this.#connection,
         metadata === undefined ? undefined : flatPairs(metadata),
       ),
     );
@@ -341,6 +350,27 @@ function flatPairs(metadata: NonNullable<SendOptions["metadata"]>): string[] {
 
 function isMap(metadata: object): metadata is ReadonlyMap<string, string> {
   return typeof (metadata as { entries?: unknown }).entries === "function";
+}
+
+/** `promise`, or the signal's reason when that comes first. */
+function orAborted(promise: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    void promise.then((value) => {
+      signal.removeEventListener("abort", abort);
+      resolve(value);
+    });
+  });
+}
+
+function notOurs(): ArrowlaneError {
+  return new ArrowlaneError(
+    "ERR_INVALID_ARGUMENT",
+    "this writer is another publisher's: send it there, or allocate one from this publisher",
+  );
 }
 
 function copyRequired(): ArrowlaneError {

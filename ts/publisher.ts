@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import type { RecordBatch, Schema, Table, TypeMap } from "apache-arrow";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
@@ -10,27 +11,34 @@ import { type Block, Writer, type WriterOptions } from "./writer.js";
 
 /** How a publisher behaves. */
 export interface PublishOptions {
-  /** The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. */
+  /**
+   * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
+   * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
+   */
   memory?: number;
-  /** How far one subscriber may lag behind: batches sent and not yet taken, and their bytes. */
+  /**
+   * How far one subscriber may lag behind: batches sent and not yet taken (64; 65,536 at most), and their bytes
+   * (256 MiB). One batch always fits.
+   */
   queue?: { batches?: number; bytes?: number };
   /** `send` waits while there are fewer subscribers; 1 unless said otherwise. With 0, batches that nobody gets are dropped. */
   minSubscribers?: number;
   /**
    * Gives every subscriber a stream of its own: called once for each, it sends to that one alone; the stream ends when
-   * it resolves. Then `send` on the publisher itself is not available.
+   * it resolves. Then `send` on the publisher itself is not available. What it throws is an unhandled rejection, unless
+   * its subscriber has left.
    */
   onSubscriber?: (stream: SubscriberStream) => Promise<void>;
-  /** Throw `ERR_COPY_REQUIRED` where `send` would have to copy. */
+  /** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy. */
   strictZeroCopy?: boolean;
 }
 
-/** What can be sent. */
+/** What can be sent: see {@link Publisher.send}. A `Uint8Array` arrives as one row of one Binary column, `value`. */
 export type Sendable = Batch | Writer | RecordBatch | Table | Uint8Array;
 
 /** What can be said of one sending. */
 export interface SendOptions {
-  /** Key/values that travel with the batch. */
+  /** Key/values that travel with the batch; a `Batch` that is sent on keeps its own where nothing is said. */
   metadata?: ReadonlyMap<string, string> | Record<string, string>;
   /** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
   signal?: AbortSignal;
@@ -38,13 +46,18 @@ export interface SendOptions {
 
 /** A publisher's figures at a moment. */
 export interface PublisherStatistics {
+  /** Subscribers that take part. */
   readonly subscribers: number;
   /** Batches (and dictionaries) that subscribers hold or have not taken yet, over all of them. */
   readonly leases: number;
-  /** Bytes of blocks in use, and of all memory taken so far. */
+  /** Bytes of blocks that are being written, are queued, or are held by subscribers; whole pages. */
   readonly bytesInUse: number;
+  /** Bytes of shared memory taken so far. */
   readonly capacity: number;
 }
+
+/** Subscribers take a publisher that sends more before they took any for an attack. */
+const MAX_QUEUED_BATCHES = 65_536;
 
 const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
 
@@ -52,7 +65,8 @@ const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
  * A topic's sending side. Lossless: `send` resolves when the batch is on its way to every subscriber, and waits while
  * one of them is too far behind, there is no memory left, or there is no subscriber at all.
  *
- * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does.
+ * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
+ * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
  */
 export class Publisher implements Owner {
   /** The topic. */
@@ -61,8 +75,12 @@ export class Publisher implements Owner {
   readonly #outbox: Outbox;
   readonly #options: PublishOptions;
   readonly #streams = new Map<number, SubscriberStream>();
+  /** Where `onSubscriber` is called: the asynchronous context of `publish`, not of whatever came first. */
+  readonly #context = new AsyncResource("arrowlane.Publisher");
   #subscribers = 0;
   #closed: { promise: Promise<void>; resolve(): void } | undefined;
+  /** Everything was handed over, and the native side knows it no more. */
+  #ended = false;
 
   /** @internal Use `publish`. */
   constructor(topic: string, id: number, options: PublishOptions) {
@@ -89,8 +107,11 @@ export class Publisher implements Owner {
   }
 
   /**
-   * Memory to write `rows` rows of `schema` into, where subscribers will read them. Waits while all of the publisher's
-   * memory is held. Throws `ERR_OUT_OF_MEMORY` when the batch can never fit, or the machine has no more.
+   * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
+   *
+   * Waits while all of the publisher's memory is held, and while more is taken, off the event loop. Rejects with
+   * `ERR_OUT_OF_MEMORY` when the batch can never fit or the machine has no more, with `ERR_UNSUPPORTED_TYPE` for a column
+   * that cannot be written in place (nested other than FixedSizeList, views, dictionaries).
    */
   allocate<T extends TypeMap>(
     schema: Schema<T>,
@@ -98,6 +119,7 @@ export class Publisher implements Owner {
     options: WriterOptions & { signal?: AbortSignal } = {},
   ): Promise<Writer<T>> {
     try {
+      this.#checkOpen();
       const plan = this.#outbox.writerPlan(schema as unknown as AnySchema | JsonSchema, rows, options);
       const wrap = (block: Block) => new Writer<T>(block, plan);
       const block = this.#outbox.tryAllocate(plan.bytes);
@@ -109,21 +131,32 @@ export class Publisher implements Owner {
   }
 
   /**
-   * Sends a batch to every subscriber, in the order of the calls, and resolves to their number. A `Writer` and a
-   * RecordBatch over a writer's arrays go without a copy, everything else is copied once. The first batch fixes the
-   * topic's schema: later ones with another are refused with `ERR_SCHEMA_MISMATCH`.
+   * Sends a batch to every subscriber, in the order of the calls, and resolves to their number as soon as it is on its
+   * way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
+   * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
+   * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
+   *
+   * A Table goes as its batches. The first batch fixes the topic's schema: others are refused with
+   * `ERR_SCHEMA_MISMATCH`. Further codes: `ERR_CLOSED`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_DATA`, `ERR_COPY_REQUIRED`.
    */
   send(what: Sendable, options: SendOptions = {}): Promise<number> {
     if (this.#options.onSubscriber !== undefined) {
       const message = "this publisher gives every subscriber a stream of its own: send on that stream";
       return Promise.reject(new ArrowlaneError("ERR_INVALID_ARGUMENT", message));
     }
+    try {
+      this.#checkOpen();
+    } catch (error) {
+      if (what instanceof Writer) what.dispose();
+      return Promise.reject(error);
+    }
     return this.#outbox.send(what, options);
   }
 
   /**
-   * Ends the stream: after what was sent before, every subscriber sees its end. The name is free at once. Resolves when
-   * everything is handed over; batches that subscribers hold stay valid.
+   * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
+   * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
+   * where they stand, and their `send` rejects with `ERR_CLOSED`: let them finish first.
    */
   async close(): Promise<void> {
     if (this.#closed === undefined) {
@@ -158,6 +191,8 @@ export class Publisher implements Owner {
         break;
       case Kind.Closed:
         this.#subscribers = 0;
+        this.#ended = true;
+        this.#outbox.drop();
         lane().disown(this.#id);
         if (this.#closed !== undefined) lane().native.letGo();
         this.#closed?.resolve();
@@ -168,25 +203,31 @@ export class Publisher implements Owner {
     for (const stream of this.#streams.values()) stream.changed();
   }
 
+  #checkOpen(): void {
+    if (this.#closed === undefined) return;
+    throw new ArrowlaneError("ERR_CLOSED", "this publisher was closed: publish the topic again to send more");
+  }
+
   #joined(connection: number, serve: (stream: SubscriberStream) => Promise<void>): void {
     const stream = new SubscriberStream(this.#id, connection, this.#options.strictZeroCopy ?? false);
     this.#streams.set(connection, stream);
     const finish = () => {
       this.#streams.delete(connection);
-      stream.finish();
+      stream.finish(this.#ended);
     };
     const failed = (error: unknown) => {
       finish();
-      // Its subscriber left in the middle: that is no error of this publisher's.
-      if (!stream.hasLeft) throw error;
+      // Its subscriber left in the middle, or the publisher closed: that is no error of the stream's.
+      const closed = (error as { code?: unknown } | undefined)?.code === "ERR_CLOSED";
+      if (!stream.hasLeft && !(closed && this.#closed !== undefined)) throw error;
     };
     void Promise.resolve()
-      .then(() => serve(stream))
+      .then(() => this.#context.runInAsyncScope(serve, undefined, stream))
       .then(finish, failed);
   }
 }
 
-/** One subscriber's own stream. */
+/** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */
 export class SubscriberStream {
   readonly #publisher: number;
   readonly #connection: number;
@@ -205,7 +246,10 @@ export class SubscriberStream {
     return this.#left;
   }
 
-  /** Sends to this subscriber alone; see {@link Publisher.send}. Rejects with `ERR_CLOSED` when it left. */
+  /**
+   * Sends to this subscriber alone; see {@link Publisher.send}. Rejects with `ERR_CLOSED` when it left, or when the
+   * publisher was closed.
+   */
   async send(what: Sendable, options: SendOptions = {}): Promise<void> {
     await this.#outbox.send(what, options);
   }
@@ -222,16 +266,17 @@ export class SubscriberStream {
   }
 
   /** @internal */
-  finish(): void {
+  finish(publisherEnded: boolean): void {
     this.#outbox.drop();
-    if (!this.#left) native(() => lane().native.finishConnection(this.#publisher, this.#connection));
+    if (!this.#left && !publisherEnded) native(() => lane().native.finishConnection(this.#publisher, this.#connection));
     lane().stirred();
   }
 }
 
 /**
  * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
- * that name; what a dead one left behind is taken over.
+ * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
+ * path. Where there is no memfd, rejects with `ERR_UNSUPPORTED_PLATFORM`.
  *
  * ```js
  * const out = await publish("camera/frames");
@@ -252,10 +297,12 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
     ["queue.bytes", bytes, 1],
     ["minSubscribers", minSubscribers, 0],
   ] as const) {
-    if (Number.isSafeInteger(value) && value >= least) continue;
+    const most = name === "queue.batches" ? MAX_QUEUED_BATCHES : Number.MAX_SAFE_INTEGER;
+    if (Number.isSafeInteger(value) && value >= least && value <= most) continue;
+    const upTo = most === MAX_QUEUED_BATCHES ? ` to ${most}` : "";
     throw new ArrowlaneError(
       "ERR_INVALID_ARGUMENT",
-      `${name} must be a whole number from ${least}, not ${value}`,
+      `${name} must be a whole number from ${least}${upTo}, not ${value}`,
     );
   }
   try {

@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import type { TypeMap } from "apache-arrow";
 import { type Batch, batchFromRecord } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
@@ -6,9 +7,9 @@ import { Kind, lane, native, type Owner } from "./native/lane.js";
 
 /** How a subscription behaves. */
 export interface SubscribeOptions {
-  /** Wait for a publisher that is not there yet (the default); otherwise `ERR_TOPIC_NOT_FOUND`. */
+  /** Wait for a publisher that is not there yet (the default); with `false`, fail with `ERR_TOPIC_NOT_FOUND`. */
   wait?: boolean;
-  /** Ends the subscription; whoever waits gets the signal's reason. */
+  /** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
   signal?: AbortSignal;
   /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
   strictZeroCopy?: boolean;
@@ -27,7 +28,7 @@ const RETRY = 20;
  *
  * Iterate it (`for await`), or give `forEach` a callback. It connects when first asked; one consumer at a time. Batches
  * that are held stay valid when it ends or is closed. An idle subscription does not keep the process alive; a pending
- * `next()` does.
+ * `next()` does. It belongs to its thread: another thread subscribes for itself.
  */
 export class Subscription<T extends TypeMap = UnknownColumns>
   implements AsyncIterableIterator<Batch<T>>, Owner
@@ -56,11 +57,11 @@ export class Subscription<T extends TypeMap = UnknownColumns>
     return this;
   }
 
-  /** The next batch. The caller disposes it. */
+  /** The next batch, which the caller disposes. Rejects once with what ended the subscription; then it is done. */
   next(): Promise<IteratorResult<Batch<T>>> {
     if (this.#queue.length > 0) {
       const batch = this.#queue.shift() as Batch<T>;
-      this.#taken(batch);
+      this.#taken();
       return Promise.resolve({ done: false, value: batch });
     }
     if (this.#failure !== undefined) {
@@ -84,10 +85,13 @@ export class Subscription<T extends TypeMap = UnknownColumns>
 
   /**
    * Calls `callback` with every batch, as it arrives, until the stream ends. The callback disposes the batch, or the
-   * batch waits for the garbage collector. What it throws ends the subscription and rejects the promise.
+   * batch waits for the garbage collector. What it throws ends the subscription and rejects the promise. It is not
+   * awaited: for work that waits, iterate.
    */
   forEach(callback: (batch: Batch<T>) => void): Promise<void> {
-    this.#callback = callback;
+    // The native side calls from a context of its own; the caller's is the one to be in.
+    const context = new AsyncResource("arrowlane.Subscription");
+    this.#callback = (batch) => context.runInAsyncScope(callback, undefined, batch);
     const done = async () => {
       for (;;) {
         const { done: ended, value } = await this.next();
@@ -136,7 +140,7 @@ export class Subscription<T extends TypeMap = UnknownColumns>
 
   #arrived(batch: Batch<T>): void {
     if (this.#callback !== undefined && this.#queue.length === 0) {
-      this.#taken(batch);
+      this.#taken();
       try {
         this.#callback(batch);
       } catch (error) {
@@ -150,12 +154,12 @@ export class Subscription<T extends TypeMap = UnknownColumns>
       return;
     }
     if (this.#waiters.length === 0) lane().native.letGo();
-    this.#taken(batch);
+    this.#taken();
     waiter.resolve({ done: false, value: batch });
   }
 
-  #taken(batch: Batch): void {
-    if (this.#id !== undefined && !this.#ended) lane().native.taken(this.#id, batch.byteLength);
+  #taken(): void {
+    if (this.#id !== undefined && !this.#ended) lane().native.taken(this.#id);
     lane().stirred();
   }
 

@@ -28,7 +28,9 @@ let take: (writer: Writer) => { block: Block; plan: WriterPlan };
 /**
  * A batch that is written where it will be read: its typed arrays lie in the publisher's shared memory.
  *
- * Send it, or `dispose` it. Until it is sent nobody sees it; from then on its arrays have length 0.
+ * Send it, or `dispose` it. Until it is sent nobody sees it; from then on its arrays have length 0. Await file and crypto
+ * jobs that write into them before that: they do not notice. A writer that is neither sent nor disposed keeps its memory
+ * until it is collected. It belongs to its thread.
  */
 export class Writer<T extends TypeMap = UnknownColumns> {
   readonly #block: Block;
@@ -74,8 +76,9 @@ export class Writer<T extends TypeMap = UnknownColumns> {
   }
 
   /**
-   * A column to write: a typed array for fixed width, a builder with `append` for Utf8 and Binary, `set` for Bool. Its
-   * contents are unspecified until written.
+   * A column to write: a typed array for fixed width, whose contents are unspecified until written; a builder with `append`
+   * for Utf8 and Binary, one value for each row; `set(row, value)` for Bool, all `false` when first asked for. A FixedSizeList
+   * is the array of its values, a decimal its 32-bit words. A column that is never asked for is sent as it lies there.
    */
   column<K extends keyof T & string>(name: K): ColumnOf<T[K]> {
     return this.#live().column(name);
@@ -86,12 +89,13 @@ export class Writer<T extends TypeMap = UnknownColumns> {
     return this.#live().validity(name);
   }
 
-  /** Gives the memory back unsent. */
+  /** Gives the memory back unsent. Doing it twice, or after `send`, does nothing. */
   dispose(): void {
     if (this.#spent) return;
     const { handle, buffer } = this.#block;
     this.#spend();
     native(() => lane().native.freeBlock(handle, buffer));
+    lane().stirred();
   }
 
   [Symbol.dispose](): void {

@@ -113,48 +113,49 @@ function replaceFile(from, to) {
   renameSync(part, to);
 }
 
+/** The addons: the binding itself, which ts/native loads, and the maker of TPC-H tables, never part of the package. */
+const addons = {
+  binding: { crate: "arrowlane-node", file: "arrowlane", types: "ts/native/binding.d.ts" },
+  tpch: { crate: "arrowlane-tpch", file: "tpch" },
+};
+
 /**
- * Compiles one of the native addons and copies it to every folder named.
- * @param {{crate: string, file: string, profile: "dev" | "release", folders: string[], types?: string}} what
- *   `file` is the name without platform and extension; `types` is where the addon's type definitions go
+ * Compiles native addons and copies them to the folders named.
+ * @param {"dev" | "release"} profile
+ * @param {Partial<Record<"binding" | "tpch", string[]>>} wanted the folders each addon goes to
+ * @param {{everything?: boolean}} [options] `everything` compiles the workspace with its tests: cargo chooses features
+ *   by what is compiled together, so the addons alone would have their dependencies compiled once more
  */
-export async function nativeAddon(step, what) {
+export async function nativeAddons(step, profile, wanted, { everything = false } = {}) {
   mkdirSync(typeDefDir, { recursive: true });
-  const typeDefs = join(typeDefDir, what.crate);
-  const locked = what.profile === "release" ? ["--locked"] : [];
-  const args = ["build", ...locked, "-p", what.crate, "--profile", what.profile];
+  const chosen = Object.keys(wanted).map((name) => ({ ...addons[name], folders: wanted[name] }));
+  const packages = everything
+    ? ["--workspace", "--all-targets"]
+    : chosen.flatMap(({ crate }) => ["-p", crate]);
+  const locked = profile === "release" ? ["--locked"] : [];
+  const args = ["build", ...locked, ...packages, "--profile", profile];
   const build = (env) => command(step, "cargo", args, { env: { ...cargoEnv, ...env } });
   await build({});
-  if (what.types) {
-    if (!existsSync(typeDefs)) {
-      // Compiled before by a cargo call without the folder: napi-build lets a variable force the crate once more.
-      await build({
-        [`NAPI_FORCE_BUILD_${what.crate.toUpperCase().replaceAll("-", "_")}`]: String(Date.now()),
-      });
-    }
-    const text = bindingTypes(typeDefs);
-    const file = join(root, what.types);
-    if (text && (!existsSync(file) || readFileSync(file, "utf8") !== text)) writeFileSync(file, text);
+  const untyped = chosen.filter(({ crate, types }) => types && !existsSync(join(typeDefDir, crate)));
+  if (untyped.length > 0) {
+    // Compiled before by a cargo call without the folder: napi-build lets a variable force the crate once more.
+    const force = ({ crate }) => [
+      `NAPI_FORCE_BUILD_${crate.toUpperCase().replaceAll("-", "_")}`,
+      String(Date.now()),
+    ];
+    await build(Object.fromEntries(untyped.map(force)));
   }
-  const built = join(targetDir, what.profile === "dev" ? "debug" : "release", cdylibName(what.crate));
-  for (const folder of what.folders)
-    replaceFile(built, join(root, folder, `${what.file}.${platformTag()}.node`));
+  for (const { crate, file, types, folders } of chosen) {
+    const text = types && bindingTypes(join(typeDefDir, crate));
+    if (text) writeIfChanged(join(root, types), text);
+    const built = join(targetDir, profile === "dev" ? "debug" : "release", cdylibName(crate));
+    for (const folder of folders) replaceFile(built, join(root, folder, `${file}.${platformTag()}.node`));
+  }
 }
 
-/** The binding itself: what `ts/native` loads. */
-export function binding(step, profile, folders) {
-  return nativeAddon(step, {
-    crate: "arrowlane-node",
-    file: "arrowlane",
-    profile,
-    folders,
-    types: "ts/native/binding.d.ts",
-  });
-}
-
-/** The addon that makes TPC-H tables, for the demo and the tests; it is never part of the package. */
-export function tpchAddon(step, profile, folder) {
-  return nativeAddon(step, { crate: "arrowlane-tpch", file: "tpch", profile, folders: [folder] });
+/** Leaves a file alone, and its time, that says the same already. */
+function writeIfChanged(file, text) {
+  if (!existsSync(file) || readFileSync(file, "utf8") !== text) writeFileSync(file, text);
 }
 
 /** Runs a program of node_modules with this Node. */

@@ -37,6 +37,7 @@ export class Lane {
   readonly mailbox = new Float64Array(RECORD * RECORDS);
   scratch = new Float64Array(SCRATCH);
   readonly #owners = new Map<number, Owner>();
+  readonly #onLoop: boolean;
   #idling = false;
 
   constructor() {
@@ -48,6 +49,7 @@ export class Lane {
       const happened = (count: number) => this.#happened(count);
       return new (addon().NativeLane)(happened, this.mailbox, this.scratch, threadsafe);
     });
+    this.#onLoop = this.native.onLoop;
   }
 
   /** Has `owner` told what happens to the publisher or subscription `id`. */
@@ -71,7 +73,7 @@ export class Lane {
    * before it sleeps; elsewhere it is asked to.
    */
   stirred(): void {
-    if (this.#idling || this.native.onLoop) return;
+    if (this.#onLoop || this.#idling) return;
     this.#idling = true;
     setImmediate(() => {
       this.#idling = false;
@@ -91,7 +93,10 @@ export class Lane {
     for (let n = 0; n < count; n++) {
       const at = n * RECORD;
       try {
-        this.#owners.get(mailbox[at + 1])?.happened(mailbox[at], mailbox, at + 2);
+        const owner = this.#owners.get(mailbox[at + 1]);
+        if (owner !== undefined) owner.happened(mailbox[at], mailbox, at + 2);
+        // It was on its way to a subscription that has been closed since.
+        else if (mailbox[at] === Kind.Batch) this.native.abandon(mailbox[at + 2]);
       } catch (error) {
         // A callback of the user's threw: what else arrived is told all the same, then the error surfaces.
         thrown ??= { error };

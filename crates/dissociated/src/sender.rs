@@ -122,6 +122,11 @@ impl<T: Clone> Sender<T> {
         serial
     }
 
+    /// Counts bytes that no body stands for, where both sides agreed to do so.
+    pub fn count(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
     /// Ends the stream; nothing may be sent after it. Addresses still out come back all the same.
     pub fn finish(&mut self, out: &mut dyn Outbox) {
         self.put(Metadata::EndOfStream { serial: self.next }, out);

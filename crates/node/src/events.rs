@@ -100,7 +100,10 @@ pub fn schema_handle(tables: &mut Tables, owner: Option<u32>, schema: &Arc<Batch
             tables.schemas.len() - 1
         }
     } as u32;
-    if let Some(owner) = owner {
+    // A batch may arrive after its subscription was closed: then nothing is remembered for it.
+    if let Some(owner) = owner
+        && tables.subscriptions.contains_key(&owner)
+    {
         tables.schema_of.insert(owner, (Arc::clone(schema), handle));
     }
     handle

@@ -12,7 +12,7 @@ use napi::{Env, ScopedTask, bindgen_prelude::*};
 use napi_derive::napi;
 
 use crate::{
-    error::{CodedError, Result, coded, plane},
+    error::{CodedError, Result, coded, plane, stale},
     events::schema_handle,
     lane::NativeLane,
 };
@@ -31,6 +31,53 @@ pub struct NativeReader {
     schema: Arc<BatchSchema>,
     rows: f64,
     format: String,
+}
+
+/// A file that was opened, for the loop to fetch.
+#[napi]
+pub struct NativeOpenResult {
+    opened: Option<Outcome<NativeReader>>,
+}
+
+#[napi]
+impl NativeOpenResult {
+    /// The file. Throws what went wrong.
+    #[napi]
+    pub fn get(&mut self) -> Result<NativeReader> {
+        self.opened.take().unwrap_or_else(|| Err(stale("file")))
+    }
+}
+
+pub struct OpenTask(String);
+
+impl OpenTask {
+    fn open(&self) -> Outcome<NativeReader> {
+        let reader = arrowlane_files::open(Path::new(&self.0)).map_err(refused)?;
+        let schema = BatchSchema::new(reader.schema()).map_err(plane)?;
+        let rows = reader.rows().map_or(-1.0, |rows| rows as f64);
+        let format = reader.format().to_string();
+        Ok(NativeReader { reader: Arc::new(Mutex::new(Some(reader))), schema, rows, format })
+    }
+}
+
+impl<'task> ScopedTask<'task> for OpenTask {
+    type Output = Outcome<NativeReader>;
+    type JsValue = NativeOpenResult;
+
+    fn compute(&mut self) -> napi::Result<Self::Output> {
+        Ok(self.open())
+    }
+
+    fn resolve(&mut self, _env: &'task Env, output: Self::Output) -> napi::Result<NativeOpenResult> {
+        Ok(NativeOpenResult { opened: Some(output) })
+    }
+}
+
+/// Opens an IPC file, IPC stream or Parquet file, told apart by content, off the loop; `-` is an IPC stream on standard
+/// input.
+#[napi(ts_return_type = "Promise<NativeOpenResult>")]
+pub fn open_reader(path: String) -> AsyncTask<OpenTask> {
+    AsyncTask::new(OpenTask(path))
 }
 
 /// What a task found, for the loop to fetch.
@@ -60,16 +107,6 @@ impl<'task> ScopedTask<'task> for ReadTask {
 
 #[napi]
 impl NativeReader {
-    /// Opens an IPC file, IPC stream or Parquet file, told apart by content; `-` is an IPC stream on standard input.
-    #[napi(constructor)]
-    pub fn new(path: String) -> Result<Self> {
-        let reader = arrowlane_files::open(Path::new(&path)).map_err(refused)?;
-        let schema = BatchSchema::new(reader.schema()).map_err(plane)?;
-        let rows = reader.rows().map_or(-1.0, |rows| rows as f64);
-        let format = format!("{:?}", reader.format()).to_lowercase();
-        Ok(Self { reader: Arc::new(Mutex::new(Some(reader))), schema, rows, format })
-    }
-
     /// Number of rows, -1 where it is not known beforehand.
     #[napi(getter)]
     pub fn rows(&self) -> f64 {
@@ -189,6 +226,14 @@ impl NativeLane {
         let Some(batch) = result.batch.take().unwrap_or(Ok(None))? else { return Ok(false) };
         self.put_batch(Arc::new(Batch::from_arrow(&batch, Vec::new()).map_err(plane)?));
         Ok(true)
+    }
+
+    /// Puts a batch without rows into the scratch array, for a file that has no batches but a schema.
+    #[napi]
+    pub fn empty_read(&self, reader: &NativeReader) -> Result<()> {
+        let empty = RecordBatch::new_empty(Arc::clone(&reader.schema.arrow));
+        self.put_batch(Arc::new(Batch::from_arrow(&empty, Vec::new()).map_err(plane)?));
+        Ok(())
     }
 
     /// Creates a file: `.arrow` is an IPC file, `.arrows` an IPC stream, `-` an IPC stream on standard output.

@@ -281,7 +281,8 @@ impl NativeLane {
 
     fn write_layout(&self, header: &arrowlane_dissociated::BatchHeader, placed: &[Placed]) -> Option<f64> {
         let length = 4 + 2 * header.nodes.len() + 3 * placed.len() + header.variadic.len();
-        if length > self.host.scratch.len() {
+        // One number is left free at the end: `open_dictionary` puts a handle there.
+        if length >= self.host.scratch.len() {
             return Some(length as f64);
         }
         let mut numbers = Vec::with_capacity(length);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrowlane_dissociated::{BatchHeader, FieldNode, KeyValues, Span};
-use arrowlane_memory::{AllocateError, Block, Pool};
+use arrowlane_memory::{AllocateError, Block, Limit, MemoryError, Pool};
 use arrowlane_plane::{
     Outgoing, OutgoingDictionary, PackOutcome, PlaneError, Prepared, Publisher, PublisherOptions, Queue, SendOutcome,
 };
@@ -85,7 +85,11 @@ impl<'task> ScopedTask<'task> for GrowTask {
     type JsValue = Vec<String>;
 
     fn compute(&mut self) -> napi::Result<Self::Output> {
-        let failed = self.pool.grow(self.bytes).err().map(PlaneError::from);
+        let failed = match self.pool.grow(self.bytes) {
+            // Somebody else took what was left since the pool was asked: it is full, and will say so when asked again.
+            Err(MemoryError::OutOfMemory { which: Limit::Pool | Limit::Segments, .. }) => None,
+            other => other.err().map(PlaneError::from),
+        };
         Ok(failed.map(|error| (error.code().to_owned(), error.to_string())))
     }
 
@@ -142,6 +146,9 @@ impl NativeLane {
     #[napi(ts_return_type = "ArrayBuffer | number")]
     pub fn allocate(&self, env: &Env, publisher: u32, bytes: f64) -> Result<Raw> {
         let publisher = self.publisher(publisher)?;
+        if publisher.is_closed() {
+            return Err(plane(PlaneError::Closed));
+        }
         let length = (bytes as usize).max(1);
         let block = match publisher.allocate(length) {
             Ok(block) => Arc::new(block),
@@ -209,7 +216,7 @@ impl NativeLane {
     /// Sends a written block (or -1: no bytes), whose `ArrayBuffer` is detached. The number of subscribers; or why it
     /// waits, and then the scratch array has the handle to `resend` it with.
     ///
-    /// Layout in the scratch array: rows, nodes, (length, null count)…, buffers, (offset, length)…, variadic counts,
+    /// Layout in the scratch array: rows, connection (0: all), nodes, (length, null count)…, buffers, (offset, length)…, variadic counts,
     /// count…, dictionaries, handle….
     #[napi]
     pub fn send(
@@ -219,16 +226,16 @@ impl NativeLane {
         block: i32,
         buffer: Option<ArrayBuffer<'_>>,
         schema: u32,
-        connection: f64,
         metadata: Option<Vec<String>>,
     ) -> Result<f64> {
+        // First of all: whatever is wrong with the rest, nobody writes the block from now on, and it is not forgotten.
+        let block = self.take_block(env, block, buffer)?;
         let sender = self.publisher(publisher)?;
-        let rows = self.host.scratch.read(0) as u64;
-        let (mut header, dictionaries) = self.read_layout(1);
+        let (rows, connection) = (self.host.scratch.read(0) as u64, self.host.scratch.read(1));
+        let (mut header, dictionaries) = self.read_layout(2);
         header.rows = rows;
         let schema = self.schema(schema)?;
         schema.shape.check(&header).map_err(|e| plane(e.into()))?;
-        let block = self.take_block(env, block, buffer)?;
         check_layout(&header, block.as_deref())?;
         let dictionaries = {
             let tables = self.host.tables.borrow();

@@ -26,8 +26,14 @@ pub struct NativeReport {
     /// Bytes that may still be taken; absent where the system does not say.
     pub memory_available: Option<f64>,
     pub cgroup_headroom: Option<f64>,
-    /// Whether a shared segment could be made and sealed, or why not.
+    /// Why no shared segment could be made, sealed and mapped; absent when that works.
     pub shared_memory_problem: Option<String>,
+    /// How the pages that a consumer wrote to are found: `PAGEMAP_SCAN`, `/proc/self/pagemap` or `none`.
+    pub written_pages: Option<String>,
+    /// Version of the native part.
+    pub version: String,
+    /// Whether the native part was built with debug assertions: several times slower than a release build.
+    pub debug_build: bool,
     /// Why the event loop itself cannot watch; absent when it can.
     pub libuv_problem: Option<String>,
 }
@@ -50,14 +56,16 @@ impl NativeLane {
     pub fn report(&self) -> NativeReport {
         let folder = Folder::open_default();
         let headroom = limits::headroom();
+        let memory = arrowlane_memory::shared::probe();
         NativeReport {
             folder: folder.as_ref().ok().map(|f| f.path().display().to_string()),
             folder_problem: folder.err().map(|e| e.to_string()),
             memory_available: headroom.available.map(|bytes| bytes as f64),
             cgroup_headroom: headroom.cgroup.map(|bytes| bytes as f64),
-            shared_memory_problem: arrowlane_memory::shared::Segment::create(arrowlane_memory::page_size())
-                .err()
-                .map(|e| e.to_string()),
+            shared_memory_problem: memory.as_ref().err().map(ToString::to_string),
+            written_pages: memory.ok().map(str::to_owned),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            debug_build: cfg!(debug_assertions),
             libuv_problem: crate::uv::Uv::find_cached().err(),
         }
     }

@@ -34,11 +34,11 @@ impl NativeLane {
         }
     }
 
-    /// A delivered batch was taken by the application.
+    /// The oldest of the delivered batches was taken by the application.
     #[napi]
-    pub fn taken(&self, subscription: u32, bytes: f64) {
+    pub fn taken(&self, subscription: u32) {
         if let Some(subscription) = self.subscription(subscription) {
-            subscription.taken(bytes as u64);
+            subscription.taken();
         }
     }
 

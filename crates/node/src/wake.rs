@@ -141,9 +141,13 @@ impl Wake {
                 if ready <= 0 {
                     continue;
                 }
-                *for_thread.handled.lock() = false;
-                // SAFETY: the function is released only after this thread was told to stop, or by Node's teardown,
-                // which makes this call return `napi_closing`.
+                let mut handled = for_thread.handled.lock();
+                if for_thread.stop.load(Ordering::Acquire) {
+                    return;
+                }
+                *handled = false;
+                // SAFETY: the function is released by `stop`, which sets the flag that was just read while it holds this
+                // lock; so the function is alive for as long as the lock is held here.
                 let status = unsafe {
                     let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
                     sys::napi_call_threadsafe_function(address as *mut _, ptr::null_mut(), mode)
@@ -151,7 +155,6 @@ impl Wake {
                 if status == sys::Status::napi_closing {
                     return;
                 }
-                let mut handled = for_thread.handled.lock();
                 while !*handled && !for_thread.stop.load(Ordering::Acquire) {
                     for_thread.changed.wait(&mut handled);
                 }
@@ -200,8 +203,13 @@ impl Wake {
                 (uv.close)(*poll, on_closed);
             },
             Self::Thread { function, gate } => {
-                gate.stop.store(true, Ordering::Release);
-                gate.open();
+                {
+                    // Held by the thread while it uses the function: from here on it does not.
+                    let mut handled = gate.handled.lock();
+                    gate.stop.store(true, Ordering::Release);
+                    *handled = true;
+                    gate.changed.notify_one();
+                }
                 // SAFETY: the one reference that `start_thread` made is given back; queued calls are dropped.
                 unsafe {
                     let mode = sys::ThreadsafeFunctionReleaseMode::abort;

@@ -70,7 +70,8 @@ impl std::panic::UnwindSafe for Body {}
 impl std::panic::RefUnwindSafe for Body {}
 
 enum Owner {
-    Lease { link: Arc<Link>, addresses: Vec<u64>, loans: Vec<Loan> },
+    /// `firsts` has, for each range, the loan that begins it.
+    Lease { link: Arc<Link>, addresses: Vec<u64>, loans: Vec<Option<Loan>>, firsts: Vec<usize> },
     /// Arrays that somebody else made.
     Buffers { _buffers: Vec<Buffer> },
     /// One allocation of ours.
@@ -82,7 +83,7 @@ impl Body {
     /// A body in memory that this process owns.
     pub(crate) fn of_buffers(buffers: &[Buffer]) -> (Arc<Self>, Vec<Placed>) {
         let spans: Vec<_> = buffers.iter().map(|b| span_of(b.as_slice())).collect();
-        let (ranges, placed) = place(&spans, Surroundings::Foreign);
+        let (ranges, placed, _) = place(&spans, Surroundings::Foreign, |_| 0);
         let owner = Owner::Buffers { _buffers: buffers.to_vec() };
         (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
     }
@@ -93,7 +94,7 @@ impl Body {
             span_of(&packed.as_slice()[s.offset as usize..(s.offset + s.length) as usize])
         };
         let spans: Vec<_> = header.buffers.iter().map(span).collect();
-        let (ranges, placed) = place(&spans, Surroundings::Mapped);
+        let (ranges, placed, _) = place(&spans, Surroundings::Mapped, |_| 0);
         let owner = Owner::Packed { _buffer: packed };
         (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
     }
@@ -101,17 +102,20 @@ impl Body {
     /// A body that came inside its message.
     pub(crate) fn of_bytes(bytes: Bytes, spans: &[(usize, usize)]) -> (Arc<Self>, Vec<Placed>) {
         let spans: Vec<_> = spans.iter().map(|&(offset, length)| span_of(&bytes[offset..offset + length])).collect();
-        let (ranges, placed) = place(&spans, Surroundings::Foreign);
+        let (ranges, placed, _) = place(&spans, Surroundings::Foreign, |_| 0);
         (Arc::new(Self { ranges, owner: Owner::Inline { _bytes: bytes }, written: AtomicBool::new(false) }), placed)
     }
 
     /// A body that a peer lent: one loan per buffer, `None` for empty ones, and every address that has to go back.
     pub(crate) fn of_loans(link: &Arc<Link>, loans: Vec<Option<Loan>>, addresses: Vec<u64>) -> (Arc<Self>, Vec<Placed>) {
         let spans: Vec<_> = loans.iter().map(|l| l.as_ref().map(|l| (l.pointer, l.length))).collect();
-        let (ranges, placed) = place(&spans, Surroundings::Mapped);
+        let mapping = |i: usize| {
+            let mapping = loans.get(i).and_then(Option::as_ref).and_then(|l| l.mapping.as_ref());
+            mapping.map_or(0, |(mapping, _)| Arc::as_ptr(mapping) as usize)
+        };
+        let (ranges, placed, firsts) = place(&spans, Surroundings::Mapped, mapping);
         link.lend();
-        let owner =
-            Owner::Lease { link: Arc::clone(link), addresses, loans: loans.into_iter().flatten().collect() };
+        let owner = Owner::Lease { link: Arc::clone(link), addresses, loans, firsts };
         (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
     }
 
@@ -134,9 +138,9 @@ impl Body {
     /// Which shared memory it lies in, the same in every process: device and inode of the memfd, and the offset of the
     /// first range. `None` for memory of this process alone.
     pub fn location(&self) -> Option<[u64; 3]> {
-        let Owner::Lease { loans, .. } = &self.owner else { return None };
+        let Owner::Lease { loans, firsts, .. } = &self.owner else { return None };
         let start = self.ranges.first()?.pointer.as_ptr() as usize;
-        let loan = loans.iter().min_by_key(|l| l.pointer.as_ptr() as usize)?;
+        let loan = loans.get(*firsts.first()?)?.as_ref()?;
         let (mapping, offset) = loan.mapping.as_ref()?;
         let [device, inode] = identity_of(mapping.fd())?;
         Some([device, inode, (offset - (loan.pointer.as_ptr() as usize - start)) as u64])
@@ -159,18 +163,18 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Owner::Lease { link, addresses, loans } = &mut self.owner else { return };
+        let Owner::Lease { link, addresses, loans, firsts } = &mut self.owner else { return };
         let (link, addresses, loans) = (Arc::clone(link), std::mem::take(addresses), std::mem::take(loans));
+        let firsts = std::mem::take(firsts);
         if !self.written.load(Ordering::Acquire) {
             drop(loans);
             return link.give_back(&addresses);
         }
         let mut spans: Vec<Written> = Vec::new();
-        for range in &self.ranges {
+        for (range, first) in self.ranges.iter().zip(firsts) {
             let start = range.pointer.as_ptr() as usize;
-            let inside = |l: &&Loan| (start..start + range.length).contains(&(l.pointer.as_ptr() as usize));
-            // Every range was made from loans of one mapping: any loan inside tells which, and where the range starts.
-            if let Some(loan) = loans.iter().find(inside)
+            // Every range was made from loans of one mapping: its first tells which, and where the range starts.
+            if let Some(Some(loan)) = loans.get(first)
                 && let Some((mapping, offset)) = &loan.mapping
             {
                 let before = loan.pointer.as_ptr() as usize - start;
@@ -204,10 +208,15 @@ enum Surroundings {
     Foreign,
 }
 
-/// Which ranges cover the buffers, and where each buffer lies in them. In mapped memory, buffers that are nearly
+/// Which ranges cover the buffers, where each buffer lies in them, and which buffer begins each range. In mapped memory, buffers that are nearly
 /// adjacent share a range, so that a body packed with 64-byte alignment is one; and a range starts at a multiple of 64,
-/// so that typed arrays over it are aligned where the memory is.
-fn place(spans: &[Span], surroundings: Surroundings) -> (Vec<HostRange>, Vec<Placed>) {
+/// so that typed arrays over it are aligned where the memory is. Buffers of different `mapping`s never share one, though
+/// the system may have put the mappings side by side.
+fn place(
+    spans: &[Span],
+    surroundings: Surroundings,
+    mapping: impl Fn(usize) -> usize,
+) -> (Vec<HostRange>, Vec<Placed>, Vec<usize>) {
     let (gap, mask) = if surroundings == Surroundings::Mapped { (64, !63) } else { (0, !0) };
     let mut order: Vec<usize> = (0..spans.len()).filter(|&i| spans[i].is_some()).collect();
     let start_of = |i: usize| spans[i].map_or(0, |(p, _)| p.as_ptr() as usize);
@@ -215,13 +224,21 @@ fn place(spans: &[Span], surroundings: Surroundings) -> (Vec<HostRange>, Vec<Pla
         order.sort_by_key(|&i| start_of(i));
     }
     let mut ranges: Vec<(usize, usize)> = Vec::with_capacity(1);
+    let mut firsts: Vec<usize> = Vec::with_capacity(1);
     let mut placed = vec![Placed::default(); spans.len()];
     for index in order {
         let Some((pointer, length)) = spans[index] else { continue };
         let address = pointer.as_ptr() as usize;
         match ranges.last_mut() {
-            Some((_, end)) if address <= *end + gap => *end = (*end).max(address + length),
-            _ => ranges.push((address & mask, address + length)),
+            Some((_, end))
+                if address <= *end + gap && firsts.last().is_some_and(|first| mapping(*first) == mapping(index)) =>
+            {
+                *end = (*end).max(address + length);
+            }
+            _ => {
+                ranges.push((address & mask, address + length));
+                firsts.push(index);
+            }
         }
         let range = ranges.len() - 1;
         placed[index] = Placed { range: range as u32, offset: address - ranges[range].0, length };
@@ -230,8 +247,11 @@ fn place(spans: &[Span], surroundings: Surroundings) -> (Vec<HostRange>, Vec<Pla
         .into_iter()
         .filter_map(|(start, end)| Some(HostRange { pointer: NonNull::new(start as *mut u8)?, length: end - start }))
         .collect();
-    (ranges, placed)
+    (ranges, placed, firsts)
 }
+
+/// Longest dictionary that deltas, which are copied, may grow to.
+const MAX_EXTENDED: usize = 1 << 30;
 
 /// The values of a dictionary-encoded field, as they stood when a batch was sent.
 pub struct Dictionary {
@@ -260,6 +280,14 @@ impl Dictionary {
         let values = |header, body, placed| {
             assemble_values(&field.value_type, header, to_buffers(body, placed), 0, &|_| None)
         };
+        let bytes: usize = self.buffers.iter().chain(buffers).map(|placed| placed.length).sum();
+        if bytes > MAX_EXTENDED {
+            return Err(PlaneError::Protocol(arrowlane_dissociated::ProtocolError::Limit {
+                what: "bytes of a dictionary with its deltas",
+                value: bytes as u64,
+                limit: MAX_EXTENDED as u64,
+            }));
+        }
         let own = arrow_array::make_array(values(&self.header, &self.body, &self.buffers)?);
         let more = arrow_array::make_array(values(header, body, buffers)?);
         let both = arrow_select::concat::concat(&[own.as_ref(), more.as_ref()])?.to_data();
@@ -352,8 +380,8 @@ mod tests {
         let at = |offset: usize, length: usize| span_of(&memory[offset..offset + length]);
         let base = memory.as_ptr() as usize;
         let spans = [at(640, 10), None, at(704, 100), at(20_000, 8)];
-        let (ranges, placed) = place(&spans, Surroundings::Mapped);
-        assert_eq!(ranges.len(), 2);
+        let (ranges, placed, firsts) = place(&spans, Surroundings::Mapped, |_| 0);
+        assert_eq!((ranges.len(), firsts), (2, vec![0, 3]));
         for (place, offset) in [(placed[0], 640), (placed[2], 704), (placed[3], 20_000)] {
             let range = ranges[place.range as usize];
             assert_eq!(range.pointer.as_ptr() as usize + place.offset, base + offset);
@@ -361,7 +389,9 @@ mod tests {
             assert!(place.offset + place.length <= range.length);
         }
         assert_eq!(placed[1].length, 0);
-        let (ranges, _) = place(&spans, Surroundings::Foreign);
+        let (apart, _, firsts) = place(&spans, Surroundings::Mapped, |i| i);
+        assert_eq!((apart.len(), firsts), (3, vec![0, 2, 3]), "mappings side by side are two");
+        let (ranges, _, _) = place(&spans, Surroundings::Foreign, |_| 0);
         let exact: Vec<_> = ranges.iter().map(|r| (r.pointer.as_ptr() as usize - base, r.length)).collect();
         assert_eq!(exact, [(640, 10), (704, 100), (20_000, 8)], "not a byte beyond foreign buffers");
     }

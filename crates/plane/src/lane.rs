@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -11,8 +11,9 @@ use std::{
     time::Duration,
 };
 
-use arrowlane_transport::Reactor;
+use arrowlane_transport::{Interest, Reactor, Readiness, Source, TransportError};
 use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{Batch, ConnectionId, PlaneError, Publisher, Subscription, link::Link};
 
@@ -46,11 +47,24 @@ pub struct Lane {
     reactor: Reactor,
     thread: ThreadId,
     alive: AtomicBool,
+    /// Set while [`turn`](Self::turn) runs: what is emitted then is seen without a wake-up.
+    turning: AtomicBool,
+    alarm: Arc<Alarm>,
     events: Mutex<Vec<(u32, Event)>>,
     dirty: Mutex<Dirty>,
     turns: AtomicU64,
     next: AtomicU32,
     members: Mutex<Members>,
+}
+
+/// Wakes the loop when something happened outside of a turn, perhaps on another thread.
+struct Alarm(OwnedFd);
+
+impl Source for Alarm {
+    fn ready(&self, _token: u64, _readiness: Readiness) {
+        // What it was rung for is among the events; the count says nothing.
+        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+    }
 }
 
 #[derive(Default)]
@@ -68,10 +82,17 @@ struct Members {
 impl Lane {
     /// A lane for the calling thread's event loop.
     pub fn new() -> Result<Arc<Self>, PlaneError> {
+        let reactor = Reactor::new()?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| TransportError::io("eventfd", e))?;
+        let alarm = Arc::new(Alarm(event));
+        reactor.watch(alarm.0.as_fd(), Interest::Read, alarm.clone(), 0)?;
         Ok(Arc::new(Self {
-            reactor: Reactor::new()?,
+            reactor,
             thread: std::thread::current().id(),
             alive: AtomicBool::new(true),
+            turning: AtomicBool::new(false),
+            alarm,
             events: Mutex::default(),
             dirty: Mutex::default(),
             turns: AtomicU64::new(1),
@@ -90,7 +111,10 @@ impl Lane {
     pub fn turn(&self, wait: Option<Duration>, events: &mut Vec<(u32, Event)>) -> Result<(), PlaneError> {
         // What is already there must not wait.
         let wait = if self.events.lock().is_empty() { wait } else { Some(Duration::ZERO) };
-        self.reactor.turn(wait)?;
+        self.turning.store(true, Ordering::Release);
+        let turned = self.reactor.turn(wait);
+        self.turning.store(false, Ordering::Release);
+        turned?;
         events.append(&mut self.events.lock());
         Ok(())
     }
@@ -146,6 +170,15 @@ impl Lane {
 
     pub(crate) fn emit(&self, id: u32, event: Event) {
         self.events.lock().push((id, event));
+    }
+
+    /// As [`emit`](Self::emit), from anywhere and at any time: wakes the loop where it would not look by itself.
+    pub(crate) fn announce(&self, id: u32, event: Event) {
+        self.emit(id, event);
+        if !(self.is_here() && self.turning.load(Ordering::Acquire)) {
+            // Only an overflow of the counter could fail, and then the loop is awake already.
+            let _ = rustix::io::write(&self.alarm.0, &1u64.to_ne_bytes());
+        }
     }
 
     /// Whether the caller is on this lane's thread and will come past [`idle`](Self::idle).

@@ -105,10 +105,11 @@ impl Link {
         let Wire { endpoint: Some(endpoint), receiver: Some(receiver), .. } = wire else { return };
         receiver.free(&returned);
         receiver.flush(&mut **endpoint);
-        // A peer that is gone needs no freeing; the read side reports its end.
+        // A peer that is gone needs no freeing. What it sent before is still to be read, unless nobody reads any more; the
+        // read side reports its end.
         let gone = endpoint.flush().is_err();
         self.watch_for_room(wire);
-        if gone || self.closed.load(Ordering::Acquire) && self.leases() == 0 {
+        if self.closed.load(Ordering::Acquire) && (gone || self.leases() == 0) {
             self.hang_up(wire);
         }
     }

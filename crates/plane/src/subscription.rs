@@ -1,7 +1,7 @@
 //! The receiving side of a topic.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
 };
 
@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use crate::{
     Batch, BatchSchema, Body, Dictionary, Event, Lane, PlaneError, Placed,
     link::{Link, Wire},
-    topic::read_greeting,
+    publisher::MAX_QUEUED_BATCHES,
+    topic::{Tags, read_greeting},
 };
 
 /// Tokens among a subscription's sources.
@@ -27,6 +28,11 @@ const WATCH: u64 = 0;
 const LINK: u64 = 1;
 /// Bytes read before other connections get their turn.
 const BUDGET: usize = 256 << 10;
+
+/// So many batches, and so many bytes of this process's for them, may wait for the application, whatever the publisher's
+/// queue is.
+const MAX_DELIVERED: usize = MAX_QUEUED_BATCHES;
+const MAX_DELIVERED_COST: u64 = 1 << 30;
 
 /// What to subscribe to.
 #[derive(Debug, Clone)]
@@ -58,7 +64,34 @@ struct State {
     link: Option<Arc<Link>>,
     schema: Option<Arc<BatchSchema>>,
     dictionaries: HashMap<i64, Arc<Dictionary>>,
+    delivered: Delivered,
     ended: bool,
+}
+
+/// Batches that were delivered and not yet taken by the application. An honest publisher stops at its queue's bound; this
+/// is what stops another one.
+#[derive(Default)]
+struct Delivered {
+    /// Bytes of each as the publisher counts them, and what each takes in this process: lent memory is the publisher's.
+    batches: VecDeque<(u64, u64)>,
+    cost: u64,
+}
+
+impl Delivered {
+    fn add(&mut self, bytes: u64, cost: u64) -> Result<(), ProtocolError> {
+        self.batches.push_back((bytes, cost));
+        self.cost += cost;
+        let limit =
+            |what, value, limit| if value > limit { Err(ProtocolError::Limit { what, value, limit }) } else { Ok(()) };
+        limit("number of batches sent and not taken", self.batches.len() as u64, MAX_DELIVERED as u64)?;
+        limit("bytes of batches sent and not taken", self.cost, MAX_DELIVERED_COST)
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        let (bytes, cost) = self.batches.pop_front()?;
+        self.cost -= cost;
+        Some(bytes)
+    }
 }
 
 impl Subscription {
@@ -121,12 +154,16 @@ impl Subscription {
         }
     }
 
-    /// A delivered batch was taken by the application: the publisher may send that much more.
-    pub fn taken(&self, bytes: u64) {
-        let link = self.state.lock().link.clone();
+    /// The oldest of the delivered batches was taken by the application: the publisher may send that much more.
+    pub fn taken(&self) {
+        let mut state = self.state.lock();
+        let Some(bytes) = state.delivered.take() else { return };
+        let link = state.link.clone();
+        drop(state);
         let (Some(link), Some(lane)) = (link, self.lane.upgrade()) else { return };
         if let Some(receiver) = &mut link.wire.lock().receiver {
-            receiver.consumed(bytes);
+            // One without bytes counts as one byte, so that it is waited for as well.
+            receiver.consumed(bytes.max(1));
         }
         link.flush_later(&lane);
     }
@@ -185,6 +222,13 @@ impl Subscription {
         match (failure, result) {
             (Some(error), _) => self.end(state, &link, lane, Some(error)),
             (None, Ok(())) => {}
+            (None, Err(PlaneError::Transport(TransportError::Closed))) if link.wire.lock().receiver.is_none() => {
+                // Not even a greeting: it has no descriptors left, or died. Nothing was missed: try again.
+                state.link = None;
+                drop(state);
+                link.hang_up(&mut link.wire.lock());
+                lane.emit(self.id, Event::Retry);
+            }
             (None, Err(PlaneError::Transport(TransportError::Closed))) => {
                 let lost = PlaneError::PublisherLost { topic: self.topic.clone() };
                 self.end(state, &link, lane, Some(lost));
@@ -197,18 +241,16 @@ impl Subscription {
     fn read(&self, link: &Arc<Link>, arrived: &mut Vec<Arrived>) -> Result<(), PlaneError> {
         let mut wire = link.wire.lock();
         let Wire { endpoint: Some(endpoint), receiver, .. } = &mut *wire else { return Ok(()) };
-        let mut inbox = FromPublisher { receiver, wrong: None, greeting: None };
+        let mut inbox = FromPublisher { receiver, wrong: None, greeted: None };
         let result = endpoint.receive(BUDGET, &mut inbox);
-        let FromPublisher { wrong, greeting, .. } = inbox;
-        if let Some(greeting) = greeting {
-            let (_, tags) = read_greeting(&greeting)?;
-            *receiver = Some(Receiver::new(ReceiverConfig {
-                limits: Limits::default(),
-                free_tag: Some(tags.free_data),
-                ext_tag: Some(tags.want_data_ext),
-            }));
+        let FromPublisher { wrong, greeted, .. } = inbox;
+        if let Some(tags) = greeted {
             endpoint.tagged(tags.want_data_ext, &[self.topic.as_bytes()]);
-            endpoint.flush()?;
+            match endpoint.flush() {
+                // It may have ended its stream at once: that is read before its absence counts.
+                Ok(_) | Err(TransportError::Closed) => {}
+                Err(error) => return Err(error.into()),
+            }
             arrived.push(Arrived::Connected);
         }
         if let Some(receiver) = receiver {
@@ -217,7 +259,7 @@ impl Subscription {
             }
         }
         if let Some(error) = wrong {
-            return Err(error.into());
+            return Err(error);
         }
         // With `Progress::More` the descriptor stays readable, and the next turn goes on.
         result.map(|_: Progress| ()).map_err(PlaneError::from)
@@ -232,9 +274,10 @@ impl Subscription {
                 state.schema = Some(Arc::new(BatchSchema { arrow: schema, dictionaries, shape }));
                 None
             }
-            Arrived::Batch { header, metadata, body } => {
+            Arrived::Batch { header, metadata, body, bytes } => {
                 let schema = state.schema.clone().ok_or_else(|| PlaneError::SchemaMismatch("there is none yet".into()))?;
                 schema.shape.check(&header)?;
+                state.delivered.add(bytes, cost(&header, &metadata, &body))?;
                 let (body, buffers) = body.into_body(link);
                 let dictionaries =
                     schema.dictionaries.iter().map(|field| state.dictionaries.get(&field.id).cloned()).collect();
@@ -242,10 +285,14 @@ impl Subscription {
                 Some(Event::Batch(Arc::new(batch)))
             }
             Arrived::Dictionary { id, delta, header, body } => {
-                let (body, buffers) = body.into_body(link);
                 let field = state.schema.as_ref().and_then(|s| s.dictionaries.iter().find(|field| field.id == id));
-                let dictionary = match (state.dictionaries.get(&id), field) {
-                    (Some(known), Some(field)) if delta => known.extended(field, &header, &body, &buffers)?,
+                let field = field.ok_or_else(|| ProtocolError::Layout {
+                    what: "dictionary",
+                    detail: format!("no field of the schema has dictionary {id}"),
+                })?;
+                let (body, buffers) = body.into_body(link);
+                let dictionary = match state.dictionaries.get(&id) {
+                    Some(known) if delta => known.extended(field, &header, &body, &buffers)?,
                     _ => Dictionary { id, header, buffers, body },
                 };
                 state.dictionaries.insert(id, Arc::new(dictionary));
@@ -309,7 +356,7 @@ impl Source for Subscription {
 enum Arrived {
     Connected,
     Schema(DecodedSchema),
-    Batch { header: BatchHeader, metadata: KeyValues, body: Located },
+    Batch { header: BatchHeader, metadata: KeyValues, body: Located, bytes: u64 },
     Dictionary { id: i64, delta: bool, header: BatchHeader, body: Located },
     End,
     Error { code: String, message: String },
@@ -334,11 +381,12 @@ fn resolve(endpoint: &dyn Endpoint, receiver: &mut Receiver, event: Received) ->
     Ok(match event {
         Received::Schema(schema, _) => Arrived::Schema(schema),
         Received::Batch { header, metadata, body, .. } => {
+            let bytes = body.bytes();
             let body = locate(endpoint, &header, body)?;
-            Arrived::Batch { header, metadata, body }
+            Arrived::Batch { header, metadata, body, bytes }
         }
         Received::Dictionary { id, delta, header, body } => {
-            receiver.consumed(body.bytes());
+            receiver.consumed(body.bytes().max(1));
             let body = locate(endpoint, &header, body)?;
             Arrived::Dictionary { id, delta, header, body }
         }
@@ -367,10 +415,21 @@ fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> 
     })
 }
 
+/// What a batch takes in this process while it waits, in bytes.
+fn cost(header: &BatchHeader, metadata: &KeyValues, body: &Located) -> u64 {
+    let (buffers, inline) = match body {
+        Located::Lent { loans, .. } => (loans.len(), 0),
+        Located::Inline { bytes, spans } => (spans.len(), bytes.len()),
+    };
+    let texts: usize = metadata.iter().map(|(key, value)| 64 + key.len() + value.len()).sum();
+    // About what the structures for a node and a buffer take.
+    (512 + 16 * header.nodes.len() + 128 * buffers + texts + inline) as u64
+}
+
 struct FromPublisher<'a> {
     receiver: &'a mut Option<Receiver>,
-    wrong: Option<ProtocolError>,
-    greeting: Option<String>,
+    wrong: Option<PlaneError>,
+    greeted: Option<Tags>,
 }
 
 impl FromPublisher<'_> {
@@ -378,19 +437,27 @@ impl FromPublisher<'_> {
         let Some(receiver) = self.receiver else {
             return Err(TransportError::Framing("the publisher did not greet first".into()));
         };
-        feed(receiver).map_err(|error| {
-            self.wrong = Some(error);
-            TransportError::Closed
-        })
+        feed(receiver).map_err(|error| self.failed(error.into()))
+    }
+
+    fn failed(&mut self, error: PlaneError) -> TransportError {
+        self.wrong = Some(error);
+        TransportError::Closed
     }
 }
 
 impl Inbox for FromPublisher<'_> {
     fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
-        if self.receiver.is_some() || self.greeting.is_some() {
+        if self.receiver.is_some() {
             return Err(TransportError::Framing("the publisher greeted twice".into()));
         }
-        self.greeting = Some(uri.into());
+        let (_, tags) = read_greeting(uri).map_err(|error| self.failed(error))?;
+        *self.receiver = Some(Receiver::new(ReceiverConfig {
+            limits: Limits::default(),
+            free_tag: Some(tags.free_data),
+            ext_tag: Some(tags.want_data_ext),
+        }));
+        self.greeted = Some(tags);
         Ok(())
     }
 

@@ -11,6 +11,9 @@ pub const HEADER: usize = 16;
 /// Longest payload that a peer may send: metadata and inline bodies have to fit; lent bodies do not travel.
 pub const MAX_PAYLOAD: usize = 64 << 20;
 
+/// Longest payload that a subscriber may send: a ticket, credits, and addresses that go back.
+pub const MAX_REPLY: usize = 8 << 20;
+
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

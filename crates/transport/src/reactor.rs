@@ -41,12 +41,15 @@ pub trait Source: Send + Sync {
     fn ready(&self, token: u64, readiness: Readiness);
 }
 
+type Watched = (Arc<dyn Source>, u64);
+
 /// An epoll set whose own descriptor can be watched by any event loop.
 ///
 /// All methods may be called from any thread; [`turn`](Reactor::turn) is called by the thread that owns the loop.
 pub struct Reactor {
     epoll: OwnedFd,
-    sources: Mutex<HashMap<u64, (Arc<dyn Source>, u64)>>,
+    /// By key: whom to call, and with which token.
+    sources: Mutex<HashMap<u64, Watched>>,
     next: AtomicU64,
 }
 

@@ -15,9 +15,12 @@ mod written;
 use std::ptr::NonNull;
 
 use rustix::fs::SealFlags;
+use rustix::io::Errno;
 use rustix::mm::munmap;
 
 use crate::counters::Counter;
+use crate::error::MemoryError;
+use crate::page::page_size;
 
 pub use mapping::Mapping;
 pub use segment::Segment;
@@ -27,6 +30,22 @@ pub use segment::Segment;
 /// SHRINK and GROW: no reader meets SIGBUS. FUTURE_WRITE: only the producer's existing mapping writes; no shared-writable
 /// map, write(), or hole punching through any descriptor, reopened or not. SEAL: this stays so.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
+
+/// Tries shared memory on a segment of one page, and says how this machine tells which pages a consumer wrote to.
+///
+/// # Errors
+/// Why there can be no shared memory between processes here.
+pub fn probe() -> Result<&'static str, MemoryError> {
+    let segment = Segment::create(page_size())?;
+    let failed = |error: std::io::Error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        MemoryError::system("try shared memory", page_size() as u64, errno)
+    };
+    let descriptor = segment.fd().try_clone_to_owned().map_err(failed)?;
+    let mapping = Mapping::open(descriptor, segment.len() as u64)?;
+    mapping.discard_written(0, mapping.len()).map_err(failed)?;
+    Ok(written::method_name())
+}
 
 /// A span of address space that munmap gives back.
 struct MappedSpan {

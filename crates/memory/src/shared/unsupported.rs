@@ -3,6 +3,11 @@
 use crate::error::MemoryError;
 use crate::region::Region;
 
+/// Always [`MemoryError::Unsupported`].
+pub fn probe() -> Result<&'static str, MemoryError> {
+    Err(MemoryError::Unsupported { what: "shared memory (memfd)" })
+}
+
 /// A producer's segment; none can exist on this platform.
 #[derive(Debug)]
 pub enum Segment {}

@@ -79,6 +79,15 @@ enum Method {
 /// The best method not yet found missing on this machine: it only ever moves down the list.
 static METHOD: AtomicU8 = AtomicU8::new(Method::Scan as u8);
 
+/// The best method not yet found missing, for people.
+pub(super) fn method_name() -> &'static str {
+    match METHOD.load(Ordering::Relaxed) {
+        0 => "PAGEMAP_SCAN",
+        1 => "/proc/self/pagemap",
+        _ => "none",
+    }
+}
+
 /// Drops the written pages in `first..last`; returns how many.
 ///
 /// # Safety

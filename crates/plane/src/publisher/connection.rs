@@ -38,13 +38,18 @@ pub(super) struct Connection {
     leases: Arc<AtomicUsize>,
     turn: u64,
     announced: bool,
+    /// Whether the schema went out.
+    started: bool,
 }
 
 /// What is said to and by the subscriber.
 struct Talk {
     topic: String,
     phase: Phase,
+    /// It wants no more.
     cancelled: bool,
+    /// Segments whose retirement it acknowledged, until the publisher asks.
+    retired: Vec<u16>,
 }
 
 enum Phase {
@@ -94,12 +99,13 @@ impl Connection {
             endpoint,
             key,
             writing: false,
-            talk: Talk { topic: topic.into(), phase: Phase::Greeted, cancelled: false },
+            talk: Talk { topic: topic.into(), phase: Phase::Greeted, cancelled: false, retired: Vec::new() },
             dictionaries: Vec::new(),
             window: VecDeque::new(),
             leases: Arc::default(),
             turn: 0,
             announced: false,
+            started: false,
         })
     }
 
@@ -119,9 +125,30 @@ impl Connection {
         self.endpoint.queued() > 0
     }
 
+    /// Something that it still wants is not with the system.
+    pub(super) fn is_owed(&self) -> bool {
+        self.is_queued() && !self.talk.cancelled
+    }
+
+    /// Tells the subscriber that a segment is given up. `true` when it will acknowledge that; whoever is sent nothing
+    /// any more need not.
+    pub(super) fn retire(&mut self, segment: u16) -> bool {
+        self.takes_part() && self.endpoint.retire(segment)
+    }
+
+    /// The segments whose retirement it acknowledged since this was last asked.
+    pub(super) fn take_retired(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.talk.retired)
+    }
+
     /// Wanted nothing more and holds nothing more.
     pub(super) fn is_done(&self) -> bool {
         matches!(&self.talk.phase, Phase::Ended(sender) if sender.outstanding() == 0) && !self.is_queued()
+    }
+
+    /// Has not said what it wants.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.talk.phase, Phase::Greeted)
     }
 
     /// Batches (and dictionaries) that it holds.
@@ -148,7 +175,7 @@ impl Connection {
         let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(false) };
         let out = message.out;
         let endpoint = &mut self.endpoint;
-        if sender.next_serial().0 == 0 && sender.sent_bytes() == 0 && self.dictionaries.is_empty() {
+        if !std::mem::replace(&mut self.started, true) {
             sender.message(message.schema, Body::None, endpoint);
             self.dictionaries = vec![0; out.schema.dictionaries.len()];
         }
@@ -170,7 +197,10 @@ impl Connection {
             put(sender, endpoint, pool, &self.leases, &flatbuffer, &pairs, dictionary.block.as_ref())?;
         }
         put(sender, endpoint, pool, &self.leases, message.flatbuffer, message.pairs, out.block.as_ref())?;
-        self.window.push_back(sender.sent_bytes());
+        // A batch without bytes never comes back, so it cannot be waited for either.
+        if self.window.back().copied().unwrap_or(sender.consumed_bytes()) < sender.sent_bytes() {
+            self.window.push_back(sender.sent_bytes());
+        }
         Ok(true)
     }
 
@@ -181,7 +211,13 @@ impl Connection {
                 sender.finish(&mut self.endpoint);
                 Phase::Ended(sender)
             }
-            other => other,
+            // It came as the publisher closed: its stream ends before it began.
+            Phase::Greeted => {
+                let mut sender = Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag: None });
+                sender.finish(&mut self.endpoint);
+                Phase::Ended(sender)
+            }
+            Phase::Ended(sender) => Phase::Ended(sender),
         };
     }
 
@@ -198,7 +234,7 @@ impl Connection {
                 self.window.pop_front();
             }
         }
-        if std::mem::take(&mut self.talk.cancelled) {
+        if self.talk.cancelled && self.takes_part() {
             self.finish();
         }
         Ok(())
@@ -231,6 +267,8 @@ fn put(
 ) -> Result<(), PlaneError> {
     let Some(block) = block else {
         sender.message(flatbuffer, Body::None, endpoint);
+        // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
+        sender.count(1);
         return Ok(());
     };
     endpoint.lend(pool, block)?;
@@ -287,5 +325,7 @@ impl Inbox for FromSubscriber<'_> {
         })
     }
 
-    fn retired(&mut self, _segment: u16) {}
+    fn retired(&mut self, segment: u16) {
+        self.talk.retired.push(segment);
+    }
 }

@@ -1,9 +1,16 @@
 //! The sending side of a topic.
 
 mod connection;
+mod door;
+mod memory;
 mod native;
+mod options;
+mod waiting;
 
-pub use self::native::PackOutcome;
+pub use self::{
+    native::PackOutcome,
+    options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
+};
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +21,19 @@ use std::{
 };
 
 use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
-use arrowlane_memory::{AllocateError, Block, Pool, PoolConfig};
+use arrowlane_memory::{Pool, PoolConfig};
 use arrowlane_transport::{
     Interest, Readiness, Source,
     shm::{Folder, ShmListener},
 };
 use parking_lot::Mutex;
 
-use self::connection::{Connection, Message};
+use self::{
+    connection::{Connection, Message},
+    door::Door,
+    memory::{Retiring, Usage},
+    waiting::Waiting,
+};
 use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, topic};
 
 /// Which of a publisher's connections.
@@ -31,52 +43,8 @@ pub type ConnectionId = u64;
 const LISTENER: u64 = 0;
 /// So many subscribers, at most.
 const MAX_CONNECTIONS: usize = 1024;
-
-/// How much one subscriber may lag behind.
-#[derive(Debug, Clone, Copy)]
-pub struct Queue {
-    /// Batches sent and not yet taken.
-    pub batches: usize,
-    /// Their bytes. One batch always fits.
-    pub bytes: u64,
-}
-
-/// How a publisher behaves.
-#[derive(Debug, Clone)]
-pub struct PublisherOptions {
-    /// Limit of its pool in bytes.
-    pub memory: u64,
-    /// Bound per subscriber.
-    pub queue: Queue,
-    /// [`Publisher::try_send`] waits while there are fewer subscribers.
-    pub min_subscribers: usize,
-    /// Every subscriber gets a stream of its own ([`Publisher::try_send_to`]) instead of all the same.
-    pub per_subscriber: bool,
-}
-
-/// What became of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendOutcome {
-    /// It is on its way to so many subscribers.
-    Sent(usize),
-    /// Nobody is there to take it; [`Event::Room`] says when to try again.
-    NoSubscriber,
-    /// A subscriber's queue is full; [`Event::Room`] says when to try again.
-    NoRoom,
-}
-
-/// A publisher's figures at a moment.
-#[derive(Debug, Clone, Default)]
-pub struct PublisherStatistics {
-    /// Subscribers that take part.
-    pub subscribers: usize,
-    /// Bytes of blocks in use: being written, queued, or held by subscribers.
-    pub bytes_in_use: u64,
-    /// Bytes of all segments.
-    pub capacity: u64,
-    /// Leases that subscribers hold, over all of them.
-    pub leases: usize,
-}
+/// The largest bound of a subscriber's queue in batches. Subscribers take more than that for an attack.
+pub const MAX_QUEUED_BATCHES: usize = 1 << 16;
 
 /// A topic's sending side. Used on its lane's thread; blocks may return on any.
 pub struct Publisher {
@@ -89,16 +57,17 @@ pub struct Publisher {
     options: PublisherOptions,
     state: Mutex<State>,
     packed: Mutex<native::Packed>,
-    /// Set while a sender waits: only then is [`Event::Room`] worth emitting.
-    waiting: AtomicBool,
+    usage: Mutex<Usage>,
+    waiting: Arc<Waiting>,
     dirty: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
-    listener: Option<(ShmListener, u64)>,
+    door: Option<Door>,
     connections: BTreeMap<ConnectionId, Connection>,
     last: ConnectionId,
+    retiring: Retiring,
     schema: Option<(Arc<BatchSchema>, Vec<u8>)>,
     header: Option<CachedHeader>,
     closing: bool,
@@ -135,8 +104,15 @@ impl Publisher {
         let Prepared { topic, listener, pool, options } = prepared;
         let path = listener.path();
         let uri = topic::uri(&path, &topic);
+        let id = lane.next_id();
+        let flag = AtomicBool::new(false);
+        let waiting = Arc::new(Waiting { publisher: id, lane: Arc::downgrade(lane), flag });
+        let on_return = Arc::clone(&waiting);
+        pool.set_on_return(Box::new(move || on_return.end()));
+        let options =
+            PublisherOptions { queue: Queue { batches: options.queue.batches.min(MAX_QUEUED_BATCHES), ..options.queue }, ..options };
         let publisher = Arc::new(Self {
-            id: lane.next_id(),
+            id,
             topic,
             uri,
             path,
@@ -145,12 +121,13 @@ impl Publisher {
             options,
             state: Mutex::default(),
             packed: Mutex::default(),
-            waiting: AtomicBool::new(false),
+            usage: Mutex::default(),
+            waiting,
             dirty: AtomicBool::new(false),
         });
         let source: Arc<dyn Source> = publisher.clone();
         let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, LISTENER)?;
-        publisher.state.lock().listener = Some((listener, key));
+        publisher.state.lock().door = Some(Door::new(listener, key));
         lane.add_publisher(publisher.id, &publisher);
         Ok(publisher)
     }
@@ -175,16 +152,6 @@ impl Publisher {
         &self.pool
     }
 
-    /// A block to write a batch into. [`AllocateError::NeedsGrowth`] asks for [`Pool::grow`] off the loop;
-    /// [`AllocateError::Full`] is followed by [`Event::Room`] when something came back.
-    pub fn allocate(&self, length: usize) -> Result<Block, AllocateError> {
-        let block = self.pool.try_allocate(length);
-        if matches!(block, Err(AllocateError::Full)) {
-            self.waiting.store(true, Ordering::Release);
-        }
-        block
-    }
-
     /// Sends to every subscriber, or to nobody.
     ///
     /// # Errors
@@ -195,12 +162,12 @@ impl Publisher {
         self.accept_schema(state, &out.schema)?;
         let present = state.connections.values().filter(|c| c.takes_part()).count();
         if present < self.options.min_subscribers {
-            self.waiting.store(true, Ordering::Release);
+            self.waiting.begin();
             return Ok(SendOutcome::NoSubscriber);
         }
         let bytes = out.header.body_length;
         if !state.connections.values().all(|c| !c.takes_part() || c.has_room(bytes, &self.options.queue)) {
-            self.waiting.store(true, Ordering::Release);
+            self.waiting.begin();
             return Ok(SendOutcome::NoRoom);
         }
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.takes_part()).map(|(id, _)| *id).collect();
@@ -218,7 +185,7 @@ impl Publisher {
         self.accept_schema(state, &out.schema)?;
         let connection = state.connections.get(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
         if !connection.has_room(out.header.body_length, &self.options.queue) {
-            self.waiting.store(true, Ordering::Release);
+            self.waiting.begin();
             return Ok(SendOutcome::NoRoom);
         }
         self.deliver(state, out, &[id])?;
@@ -231,6 +198,7 @@ impl Publisher {
         if let Some(connection) = state.connections.get_mut(&id) {
             connection.finish();
         }
+        self.acknowledged(&mut state, id, None);
         self.flush_connection(&mut state, id);
     }
 
@@ -241,10 +209,11 @@ impl Publisher {
         state.closing = true;
         self.stop_listening(&mut state);
         let ids: Vec<_> = state.connections.keys().copied().collect();
+        // All of them first: when one is flushed, those that nothing is owed to are let go.
+        for connection in state.connections.values_mut() {
+            connection.finish();
+        }
         for id in ids {
-            if let Some(connection) = state.connections.get_mut(&id) {
-                connection.finish();
-            }
             self.flush_connection(&mut state, id);
         }
         self.drained(&mut state);
@@ -349,24 +318,20 @@ impl Publisher {
 
     fn remove(&self, state: &mut State, id: ConnectionId) {
         let Some(connection) = state.connections.remove(&id) else { return };
-        let Some(lane) = self.lane.upgrade() else { return };
-        connection.forget(&lane);
-        if connection.was_announced() {
-            lane.emit(self.id, Event::Left(id));
+        if let Some(lane) = self.lane.upgrade() {
+            connection.forget(&lane);
+            if connection.was_announced() {
+                lane.emit(self.id, Event::Left(id));
+            }
         }
         drop(connection);
-        self.room(&lane);
-    }
-
-    fn room(&self, lane: &Lane) {
-        if self.waiting.swap(false, Ordering::AcqRel) {
-            lane.emit(self.id, Event::Room);
-        }
+        self.acknowledged(state, id, None);
+        self.waiting.end();
     }
 
     /// After close: done when nothing is queued any more.
     fn drained(&self, state: &mut State) {
-        if !state.closing || state.closed || state.connections.values().any(Connection::is_queued) {
+        if !state.closing || state.closed || state.connections.values().any(Connection::is_owed) {
             return;
         }
         state.closed = true;
@@ -374,31 +339,22 @@ impl Publisher {
             for connection in std::mem::take(&mut state.connections).into_values() {
                 connection.forget(&lane);
             }
+            state.retiring.clear();
             lane.emit(self.id, Event::Closed);
             lane.remove(self.id);
         }
     }
 
     fn stop_listening(&self, state: &mut State) {
-        if let (Some((listener, key)), Some(lane)) = (state.listener.take(), self.lane.upgrade()) {
-            lane.reactor().forget(key, listener.descriptor());
+        if let (Some(door), Some(lane)) = (state.door.take(), self.lane.upgrade()) {
+            lane.reactor().forget(door.key(), door.listener().descriptor());
         }
     }
 
     fn accept(self: &Arc<Self>, state: &mut State) {
         let Some(lane) = self.lane.upgrade() else { return };
-        loop {
-            let Some((listener, _)) = &state.listener else { return };
-            let endpoint = match listener.accept() {
-                Ok(Some(endpoint)) => endpoint,
-                Ok(None) => return,
-                Err(error) => {
-                    // A stranger, or no descriptors left: the others are served, and the listener tries again later.
-                    tracing::warn!(topic = self.topic, %error, "a connection was not accepted");
-                    return;
-                }
-            };
-            if state.connections.len() >= MAX_CONNECTIONS {
+        while let Some(endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
+            if state.connections.len() >= MAX_CONNECTIONS && !self.evict(state) {
                 tracing::warn!(topic = self.topic, "more than {MAX_CONNECTIONS} subscribers: one was turned away");
                 continue;
             }
@@ -415,6 +371,15 @@ impl Publisher {
         }
     }
 
+    /// Drops the oldest connection that never said what it wants, if there is one.
+    fn evict(&self, state: &mut State) -> bool {
+        let silent = state.connections.iter().find(|(_, c)| c.is_silent()).map(|(id, _)| *id);
+        silent.is_some_and(|id| {
+            self.remove(state, id);
+            true
+        })
+    }
+
     fn connection_ready(&self, state: &mut State, id: ConnectionId) {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
         let was = connection.takes_part();
@@ -424,9 +389,15 @@ impl Publisher {
             connection.announce();
             lane.emit(self.id, Event::Joined(id));
         }
+        let (done, retired) = (connection.is_done(), connection.take_retired());
+        if is {
+            retired.into_iter().for_each(|segment| self.acknowledged(state, id, Some(segment)));
+        } else {
+            self.acknowledged(state, id, None);
+        }
         match result {
-            Ok(()) if connection.is_done() => self.remove(state, id),
-            Ok(()) => self.room(&lane),
+            Ok(()) if done => self.remove(state, id),
+            Ok(()) => self.waiting.end(),
             Err(error) => {
                 if !matches!(error, PlaneError::Transport(arrowlane_transport::TransportError::Closed)) {
                     tracing::warn!(topic = self.topic, %error, "a subscriber was dropped");

@@ -39,11 +39,21 @@ impl Publisher {
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Whether it was closed. From then on nothing may be written: its connections are given up while subscribers still
+    /// read, so the pool no longer knows which blocks are free.
+    pub fn is_closed(&self) -> bool {
+        let state = self.state.lock();
+        state.closing || state.closed
+    }
+
     /// Copies a batch into the pool. Dictionaries that an earlier batch had are not copied again.
     ///
     /// # Errors
-    /// When the batch holds something that cannot travel.
+    /// When the batch holds something that cannot travel, or the publisher was closed.
     pub fn pack(&self, batch: &RecordBatch, metadata: KeyValues) -> Result<PackOutcome, PlaneError> {
+        if self.is_closed() {
+            return Err(PlaneError::Closed);
+        }
         let mut packed = self.packed.lock();
         let schema = match &packed.schema {
             Some((known, schema)) if Arc::ptr_eq(known, batch.schema_ref()) || known == batch.schema_ref() => {
@@ -64,26 +74,21 @@ impl Publisher {
                 continue;
             }
             let flat = flatten(std::slice::from_ref(values))?;
-            let (header, block) = match pack(&flat, &self.pool) {
+            let bytes = packed_size(&flat, ALIGN);
+            let (header, block) = match self.ask(bytes, || pack(&flat, &self.pool)) {
                 Ok(packed) => packed,
-                Err(error) => return Ok(self.no_memory(error, packed_size(&flat, ALIGN))),
+                Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
             };
             let version = Self::next_dictionary_version();
             *slot = Some((values.clone(), OutgoingDictionary { version, header, block }));
         }
-        let (header, block) = match pack(&flat, &self.pool) {
+        let bytes = packed_size(&flat, ALIGN);
+        let (header, block) = match self.ask(bytes, || pack(&flat, &self.pool)) {
             Ok(packed) => packed,
-            Err(error) => return Ok(self.no_memory(error, packed_size(&flat, ALIGN))),
+            Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
         };
         let dictionaries = packed.dictionaries.iter().flatten().map(|(_, dictionary)| dictionary.clone()).collect();
         Ok(PackOutcome::Packed(Box::new(Outgoing { schema, header, block, metadata, dictionaries })))
-    }
-
-    fn no_memory(&self, error: AllocateError, bytes: u64) -> PackOutcome {
-        if matches!(error, AllocateError::Full) {
-            self.waiting.store(true, Ordering::Release);
-        }
-        PackOutcome::NoMemory(error, bytes as usize)
     }
 }
 

@@ -14,7 +14,13 @@ use super::{
     listener::check_peer,
     output::{Flushed, Output},
 };
-use crate::{Endpoint, Inbox, Loan, Progress, TransportError, frame::Kind};
+use crate::{
+    Endpoint, Inbox, Loan, Progress, TransportError,
+    frame::{Kind, MAX_PAYLOAD, MAX_REPLY},
+};
+
+/// Acknowledgements that may wait because the peer does not read them. Ours come one at a time.
+const MAX_REPLIES: usize = 4096;
 
 /// A connected unix socket, the segments we lent over it and those the peer lent.
 pub struct ShmEndpoint {
@@ -25,21 +31,35 @@ pub struct ShmEndpoint {
     announced: HashSet<u16>,
     /// Retired and not yet acknowledged: their numbers must not be used again.
     retiring: HashSet<u16>,
-    lent: Lent,
+    /// Those of a server; a server's end has none.
+    lent: Option<Lent>,
     stopped: Flushed,
+}
+
+/// Which end of a connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Accepted: lends memory and is lent none.
+    Server,
+    /// Connected: is lent memory.
+    Client,
 }
 
 impl ShmEndpoint {
     /// Takes a connected socket and checks whose process is at its other end.
-    pub(super) fn new(socket: OwnedFd) -> Result<Self, TransportError> {
+    pub(super) fn new(socket: OwnedFd, side: Side) -> Result<Self, TransportError> {
         check_peer(&socket)?;
+        let (longest, lent) = match side {
+            Side::Server => (MAX_REPLY, None),
+            Side::Client => (MAX_PAYLOAD, Some(Lent::default())),
+        };
         Ok(Self {
             socket,
-            input: Input::default(),
+            input: Input::new(longest),
             output: Output::default(),
             announced: HashSet::new(),
             retiring: HashSet::new(),
-            lent: Lent::default(),
+            lent,
             stopped: Flushed::All,
         })
     }
@@ -50,7 +70,7 @@ impl ShmEndpoint {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|e| TransportError::io("socketpair", e))?;
-        Ok((Self::new(a)?, Self::new(b)?))
+        Ok((Self::new(a, Side::Client)?, Self::new(b, Side::Client)?))
     }
 
     /// Queues the server's first message.
@@ -70,8 +90,8 @@ impl ShmEndpoint {
                 }
                 Kind::Segment => {
                     let descriptor = self.input.take_descriptor();
-                    self.lent.map(header.tag, self.input.bytes(payload), descriptor)?;
-                    self.output.frame(Kind::SegmentAcknowledged, header.tag, &[]);
+                    self.lent.as_mut().ok_or_else(lends_nothing)?.map(header.tag, self.input.bytes(payload), descriptor)?;
+                    self.output.reply(Kind::SegmentAcknowledged, header.tag);
                 }
                 Kind::SegmentAcknowledged => {
                     let number = segment_number(header.tag)?;
@@ -82,8 +102,8 @@ impl ShmEndpoint {
                     }
                 }
                 Kind::Retire => {
-                    self.lent.retire(header.tag)?;
-                    self.output.frame(Kind::Retired, header.tag, &[]);
+                    self.lent.as_mut().ok_or_else(lends_nothing)?.retire(header.tag)?;
+                    self.output.reply(Kind::Retired, header.tag);
                 }
                 Kind::Retired => {
                     let number = segment_number(header.tag)?;
@@ -96,6 +116,10 @@ impl ShmEndpoint {
         }
         Ok(())
     }
+}
+
+fn lends_nothing() -> TransportError {
+    TransportError::Framing("a subscriber lends no memory".into())
 }
 
 impl Outbox for ShmEndpoint {
@@ -122,9 +146,7 @@ impl Endpoint for ShmEndpoint {
         let progress = loop {
             match self.input.read(&self.socket)? {
                 Read::Nothing => break Progress::Drained,
-                Read::Ended if self.input.is_cut_short() => {
-                    return Err(TransportError::Framing("the connection ended within a message".into()));
-                }
+                // Also within a message: a peer that is killed while it sends leaves half of one.
                 Read::Ended => return Err(TransportError::Closed),
                 Read::Some(bytes) => {
                     read += bytes;
@@ -140,9 +162,15 @@ impl Endpoint for ShmEndpoint {
                 }
             }
         };
+        if self.output.replies() > MAX_REPLIES {
+            return Err(TransportError::Framing(format!("more than {MAX_REPLIES} answers wait for the peer to read them")));
+        }
         // Acknowledgements go out at once: a sender may be waiting for them.
-        self.flush()?;
-        Ok(progress)
+        match self.flush() {
+            // It reads no more, but what it sent before it closed is still to be read; then the socket reports its end.
+            Ok(_) | Err(TransportError::Closed) => Ok(progress),
+            Err(error) => Err(error),
+        }
     }
 
     fn flush(&mut self) -> Result<bool, TransportError> {
@@ -185,6 +213,55 @@ impl Endpoint for ShmEndpoint {
     }
 
     fn resolve(&self, address: u64, length: u64) -> Result<Loan, TransportError> {
-        self.lent.resolve(address, length)
+        self.lent.as_ref().ok_or(TransportError::BadAddress { address, length })?.resolve(address, length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrowlane_memory::{Kind, PoolConfig};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Seen(Vec<Vec<u8>>);
+
+    impl Inbox for Seen {
+        fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
+            Ok(())
+        }
+        fn metadata(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+            self.0.push(bytes.to_vec());
+            Ok(())
+        }
+        fn tagged(&mut self, _tag: u64, _body: &[u8]) -> Result<(), TransportError> {
+            Ok(())
+        }
+        fn retired(&mut self, _segment: u16) {}
+    }
+
+    #[test]
+    fn everything_that_was_sent_before_the_peer_closed_is_received() {
+        let pool = Pool::new(PoolConfig { kind: Kind::Shared, limit: 1 << 20, segment: 1 << 20, ..PoolConfig::default() })
+            .expect("pool");
+        pool.grow(1).expect("memory");
+        let block = pool.try_allocate(1).expect("block");
+        let (mut sender, mut receiver) = ShmEndpoint::pair().expect("socketpair");
+        sender.metadata(&[b"first"]);
+        sender.lend(&pool, &block).expect("lent");
+        assert!(sender.flush().expect("sent"));
+        // Reading stops behind a descriptor. The segment is acknowledged then, to a peer that has gone: that must not hide
+        // what follows.
+        sender.metadata(&[b"second"]);
+        assert!(sender.flush().expect("sent"));
+        drop(sender);
+        let mut seen = Seen::default();
+        let ended = loop {
+            if let Err(error) = receiver.receive(1 << 20, &mut seen) {
+                break error;
+            }
+        };
+        assert!(matches!(ended, TransportError::Closed), "{ended}");
+        assert_eq!(seen.0, [b"first".to_vec(), b"second".to_vec()]);
     }
 }

@@ -122,16 +122,39 @@ impl Folder {
     }
 
     pub(super) fn lock(&self) -> Result<FolderLock<'_>, TransportError> {
+        loop {
+            if let Some(lock) = self.flock(FlockOperation::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The lock, unless somebody holds it.
+    pub(super) fn try_lock(&self) -> Result<Option<FolderLock<'_>>, TransportError> {
+        self.flock(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// The lock, if it can be had within some milliseconds: it is held for microseconds, but its holder may be stopped.
+    pub(super) fn lock_soon(&self) -> Option<FolderLock<'_>> {
+        for _ in 0..20 {
+            match self.try_lock() {
+                Ok(Some(lock)) => return Some(lock),
+                Ok(None) => std::thread::sleep(std::time::Duration::from_millis(1)),
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    fn flock(&self, how: FlockOperation) -> Result<Option<FolderLock<'_>>, TransportError> {
         // A descriptor of its own: flock belongs to the open file, and two threads of this process must exclude
         // each other as well.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = fs::openat(&self.descriptor, ".", flags, Mode::empty()).map_err(|e| TransportError::io("open", e))?;
-        loop {
-            match fs::flock(&own, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(FolderLock { _descriptor: own, folder: self }),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(TransportError::io("flock", error)),
-            }
+        match fs::flock(&own, how) {
+            Ok(()) => Ok(Some(FolderLock { _descriptor: own, folder: self })),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(TransportError::io("flock", error)),
         }
     }
 
@@ -171,6 +194,19 @@ pub(super) struct FolderLock<'a> {
 }
 
 impl FolderLock<'_> {
+    /// Removes sockets that were never named: their makers died before they could. Under the lock nobody makes one.
+    pub(super) fn sweep(&self) {
+        let Ok(entries) = fs::Dir::read_from(&self.folder.descriptor) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if let (FileType::Socket, Ok(name)) = (entry.file_type(), name.to_str())
+                && name.starts_with('.')
+            {
+                let _ = self.remove(name); // a later one tries again
+            }
+        }
+    }
+
     /// Device and inode of a file, if it exists.
     pub(super) fn identity(&self, file: &str) -> Option<(u64, u64)> {
         let stat = fs::statat(&self.folder.descriptor, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;

@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
 use crate::{
@@ -18,8 +19,9 @@ const INITIAL: usize = 64 << 10;
 /// Most descriptors that may wait for their frame. Ours come one at a time.
 const MAX_DESCRIPTORS: usize = 4;
 
-#[derive(Default)]
 pub(super) struct Input {
+    /// Longest payload of a frame.
+    longest: usize,
     buffer: Vec<u8>,
     /// Unread bytes are `buffer[start..end]`.
     start: usize,
@@ -34,6 +36,11 @@ pub(super) enum Read {
 }
 
 impl Input {
+    /// Nothing read yet; frames of up to `longest` bytes are taken.
+    pub(super) fn new(longest: usize) -> Self {
+        Self { longest, buffer: Vec::new(), start: 0, end: 0, descriptors: VecDeque::new() }
+    }
+
     /// Reads once.
     pub(super) fn read(&mut self, socket: impl AsFd) -> Result<Read, TransportError> {
         if self.start == self.end {
@@ -61,17 +68,18 @@ impl Input {
                 Err(error) => return Err(TransportError::io("recvmsg", error)),
             }
         };
+        let before = self.descriptors.len();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
                 self.descriptors.extend(descriptors);
             }
         }
+        if received.flags.contains(ReturnFlags::CTRUNC) && self.descriptors.len() - before < MAX_DESCRIPTORS {
+            // There was space for more, but the system could not open what was sent.
+            return Err(TransportError::io("receiving memory (raise this process's limit of open files, ulimit -n)", Errno::MFILE));
+        }
         if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(TransportError::Framing(
-                "descriptors were lost on the way: more than one at a time, or this process's limit of open files \
-                 (ulimit -n) is reached"
-                    .into(),
-            ));
+            return Err(TransportError::Framing("more descriptors came than any frame has".into()));
         }
         if self.descriptors.len() > MAX_DESCRIPTORS {
             return Err(TransportError::Framing("descriptors that no frame asked for".into()));
@@ -85,6 +93,12 @@ impl Input {
         let unread = &self.buffer[self.start..self.end];
         let Some(header) = unread.first_chunk::<HEADER>() else { return Ok(None) };
         let header = Header::decode(header)?;
+        if header.length > self.longest {
+            return Err(TransportError::Framing(format!(
+                "a frame of {} bytes is over the limit of {} from this side",
+                header.length, self.longest
+            )));
+        }
         if unread.len() < HEADER + header.length {
             return Ok(None);
         }
@@ -99,10 +113,5 @@ impl Input {
 
     pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
-    }
-
-    /// Whether bytes of an unfinished frame are left: an end here cuts a message short.
-    pub(super) fn is_cut_short(&self) -> bool {
-        self.start != self.end
     }
 }

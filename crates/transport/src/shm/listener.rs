@@ -9,7 +9,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{Folder, ShmEndpoint};
+use super::{Folder, ShmEndpoint, endpoint::Side};
 use crate::TransportError;
 
 /// Connections that may wait to be accepted.
@@ -38,6 +38,7 @@ impl ShmListener {
         getrandom::fill(&mut random).map_err(|e| TransportError::io("getrandom", std::io::Error::other(e)))?;
         let temporary = format!(".{:016x}", u64::from_ne_bytes(random));
         let lock = folder.lock()?;
+        lock.sweep();
         match probe(&folder, &file) {
             Ok(_) | Err(TransportError::Busy(_)) => return Err(TransportError::Taken(name.into())),
             Err(TransportError::NotFound(_)) => lock.remove(&file)?,
@@ -71,7 +72,7 @@ impl ShmListener {
     pub fn accept(&self) -> Result<Option<ShmEndpoint>, TransportError> {
         loop {
             match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => return ShmEndpoint::new(socket).map(Some),
+                Ok(socket) => return ShmEndpoint::new(socket, Side::Server).map(Some),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(error) => return Err(TransportError::io("accept", error)),
@@ -87,13 +88,15 @@ impl ShmListener {
     pub fn connect(folder: &Folder, name: &str) -> Result<ShmEndpoint, TransportError> {
         let file = Folder::file_name(name)?;
         match probe(folder, &file) {
-            Ok(socket) => ShmEndpoint::new(socket),
+            Ok(socket) => ShmEndpoint::new(socket, Side::Client),
             Err(TransportError::NotFound(_)) => {
-                let lock = folder.lock()?;
-                if lock.identity(&file).is_some() {
+                // Whoever holds the lock may take its time, and an event loop waits for nobody: then the file stays.
+                if let Some(lock) = folder.try_lock()?
+                    && lock.identity(&file).is_some()
+                {
                     // Under the lock nobody makes or takes over names: refused now means dead.
                     match probe(folder, &file) {
-                        Ok(socket) => return ShmEndpoint::new(socket),
+                        Ok(socket) => return ShmEndpoint::new(socket, Side::Client),
                         Err(TransportError::NotFound(_)) => lock.remove(&file)?,
                         Err(error) => return Err(error),
                     }
@@ -107,7 +110,7 @@ impl ShmListener {
 
 impl Drop for ShmListener {
     fn drop(&mut self) {
-        let Ok(lock) = self.folder.lock() else { return };
+        let Some(lock) = self.folder.lock_soon() else { return };
         if lock.identity(&self.file) == Some(self.identity) {
             let _ = lock.remove(&self.file); // a name left behind is taken over by whoever needs it next
         }

@@ -17,6 +17,8 @@ pub(super) struct Output {
     runs: VecDeque<Run>,
     queued: usize,
     unacknowledged: usize,
+    /// Answers put out since the queue was last empty.
+    replies: usize,
 }
 
 #[derive(Default)]
@@ -49,6 +51,17 @@ impl Output {
             run.bytes.extend_from_slice(part);
         }
         self.queued += crate::frame::HEADER + length;
+    }
+
+    /// A frame without a payload that answers the peer's.
+    pub(super) fn reply(&mut self, kind: Kind, tag: u64) {
+        self.replies += 1;
+        self.frame(kind, tag, &[]);
+    }
+
+    /// Answers that may still be here.
+    pub(super) fn replies(&self) -> usize {
+        if self.queued == 0 { 0 } else { self.replies }
     }
 
     pub(super) fn segment(&mut self, number: u16, segment: Arc<Segment>) {
@@ -101,6 +114,7 @@ impl Output {
                 if run.bytes.capacity() > 1 << 20 {
                     run.bytes.shrink_to(1 << 16);
                 }
+                self.replies = 0;
                 return Ok(Flushed::All);
             }
             self.runs.pop_front();

@@ -1,0 +1,194 @@
+//! Messages: order, wholeness, readiness, bounds.
+
+use arrowlane_transport::{Endpoint, Inbox, Progress, TransportError};
+
+use super::{
+    Pair,
+    driver::{Got, Seen, pump, readable},
+};
+
+/// `length` bytes that differ from those of any other number.
+fn pattern(number: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i.wrapping_mul(31) ^ number.wrapping_mul(131) ^ (i >> 8)) as u8).collect()
+}
+
+fn send(end: &mut dyn Endpoint, message: &Got) {
+    match message {
+        Got::Metadata(bytes) => {
+            // In parts, as the protocol does it.
+            let (a, b) = bytes.split_at(bytes.len() / 3);
+            end.metadata(&[a, &[], b]);
+        }
+        Got::Tagged(tag, bytes) => {
+            let (a, b) = bytes.split_at(bytes.len() / 2);
+            end.tagged(*tag, &[a, b]);
+        }
+        Got::Greeting(_) => unreachable!("the suite does not greet"),
+    }
+}
+
+/// Of every length around those at which something could go wrong: empty, one, around a page and a socket's buffers.
+fn mixed() -> Vec<Got> {
+    let lengths = [0, 1, 2, 15, 16, 17, 63, 4095, 4096, 4097, 65_519, 65_536, 65_537, 0, 300_000, 1];
+    let message = |(number, length): (usize, &usize)| match number % 2 {
+        0 => Got::Metadata(pattern(number, *length)),
+        _ => Got::Tagged(u64::MAX - number as u64, pattern(number, *length)),
+    };
+    lengths.iter().enumerate().map(message).collect()
+}
+
+/// Messages of all lengths, tagged and not, arrive as they were sent, in one order.
+pub fn messages_arrive_whole_and_in_order(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, _pool) = make_pair();
+    let sent: Vec<Got> = (0..20).flat_map(|_| mixed()).collect();
+    sent.iter().for_each(|m| send(&mut *server, m));
+    let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
+    let all = sent.len();
+    pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[_, c]| c.messages.len() >= all);
+    assert_eq!(at_client.messages, sent);
+    assert_eq!(server.queued(), 0);
+    assert!(server.flush().expect("flush"), "nothing is left");
+}
+
+/// Messages of many megabytes arrive whole.
+pub fn large_messages_arrive_whole(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, _pool) = make_pair();
+    let sent = [Got::Tagged(1, pattern(1, 20 << 20)), Got::Metadata(pattern(2, 5 << 20)), Got::Tagged(3, vec![])];
+    sent.iter().for_each(|m| send(&mut *server, m));
+    let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
+    pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[_, c]| c.messages.len() >= sent.len());
+    assert!(at_client.messages == sent, "bytes differ");
+}
+
+/// What goes one way neither waits for nor mixes with what goes the other.
+pub fn both_directions_are_independent(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, _pool) = make_pair();
+    let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
+    let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
+    for round in 0..50 {
+        for (number, message) in mixed().into_iter().enumerate() {
+            if (number + round) % 3 > 0 {
+                send(&mut *server, &message);
+                to_client.push(message.clone());
+            }
+            if (number + round) % 2 > 0 {
+                send(&mut *client, &message);
+                to_server.push(message);
+            }
+        }
+        if round % 7 == 0 {
+            let expected = (to_server.len(), to_client.len());
+            pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[s, c]| {
+                (s.messages.len(), c.messages.len()) == expected
+            });
+        }
+    }
+    let expected = (to_server.len(), to_client.len());
+    pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[s, c]| {
+        (s.messages.len(), c.messages.len()) == expected
+    });
+    assert!(at_client.messages == to_client && at_server.messages == to_server);
+}
+
+/// A descriptor that stays readable makes an event loop spin; one that does not become readable makes it sleep for ever.
+pub fn the_descriptor_is_readable_exactly_when_there_is_something(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, pool) = make_pair();
+    let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
+    let quiet = |a: &dyn Endpoint, b: &dyn Endpoint| assert!(!readable(a) && !readable(b), "nothing is there to read");
+    quiet(&*server, &*client);
+    for _ in 0..3 {
+        server.metadata(&[b"queued"]);
+        quiet(&*server, &*client);
+        server.flush().expect("flush");
+        assert!(readable(&*client));
+        assert_eq!(client.receive(1 << 20, &mut at_client).expect("receive"), Progress::Drained);
+        quiet(&*server, &*client);
+    }
+    // Receiving where there is nothing is allowed, and changes nothing.
+    assert_eq!(client.receive(1 << 20, &mut at_client).expect("receive"), Progress::Drained);
+    assert_eq!(at_client.messages.len(), 3);
+    // Lending and its acknowledgement come to rest as well.
+    pool.grow(1).expect("memory");
+    let block = pool.try_allocate(1).expect("block");
+    server.lend(&pool, &block).expect("lent");
+    server.metadata(&[b"lent"]);
+    pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[_, c]| c.messages.len() == 4);
+    while readable(&*server) {
+        server.receive(1 << 20, &mut at_server).expect("receive");
+    }
+    quiet(&*server, &*client);
+    drop(client);
+    assert!(readable(&*server), "an end is something to be read");
+}
+
+/// One busy peer cannot keep its receiver from the others.
+pub fn a_budget_bounds_what_one_call_reads(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, _pool) = make_pair();
+    let sent: Vec<Got> = (0..2000).map(|n| Got::Metadata(pattern(n, 1000))).collect();
+    let mut seen = Seen::default();
+    for message in &sent {
+        send(&mut *server, message);
+    }
+    let mut calls = 0;
+    while seen.messages.len() < sent.len() {
+        server.flush().expect("flush");
+        assert!(readable(&*client), "all of it has to come");
+        let before = seen.bytes();
+        let progress = client.receive(1000, &mut seen).expect("receive");
+        let read = seen.bytes() - before;
+        assert!(read <= 256 << 10, "one call with a budget of 1000 bytes delivered {read}");
+        if progress == Progress::More && server.queued() == 0 && seen.messages.len() < sent.len() {
+            assert!(readable(&*client), "more is waiting, and the descriptor does not say so");
+        }
+        calls += 1;
+    }
+    assert!(calls > 5, "2 MB came in {calls} calls");
+    assert!(seen.messages == sent);
+}
+
+/// Flushing never blocks; what the system does not take stays queued, and the endpoint says what it waits for.
+pub fn a_peer_that_does_not_read_loses_nothing_and_blocks_nobody(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, _pool) = make_pair();
+    let mut sent = Vec::new();
+    let mut full = false;
+    for number in 0..64 {
+        let message = Got::Tagged(number as u64, pattern(number, 256 << 10));
+        let before = server.queued();
+        send(&mut *server, &message);
+        assert!(server.queued() >= before + (256 << 10), "what is queued is counted");
+        sent.push(message);
+        if !server.flush().expect("flush") {
+            full = true;
+            assert!(server.queued() > 0 && server.wants_write(), "it waits for the descriptor to become writable");
+        } else {
+            assert!(server.queued() == 0 && !server.wants_write());
+        }
+    }
+    let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
+    pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[_, c]| c.messages.len() == sent.len());
+    assert!(at_client.messages == sent);
+    assert!(server.flush().expect("flush") && !server.wants_write(), "full before: {full}");
+}
+
+/// What the inbox refuses ends the call with the inbox's own error.
+pub fn an_error_of_the_inbox_comes_back(make_pair: &dyn Fn() -> Pair) {
+    struct Refuses;
+    impl Inbox for Refuses {
+        fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
+            Ok(())
+        }
+        fn metadata(&mut self, _bytes: &[u8]) -> Result<(), TransportError> {
+            Err(TransportError::NotFound("refused".into()))
+        }
+        fn tagged(&mut self, _tag: u64, _body: &[u8]) -> Result<(), TransportError> {
+            Ok(())
+        }
+        fn retired(&mut self, _segment: u16) {}
+    }
+    let (mut server, mut client, _pool) = make_pair();
+    server.tagged(1, &[b"fine"]);
+    server.metadata(&[b"not"]);
+    server.flush().expect("flush");
+    let error = client.receive(1 << 20, &mut Refuses).expect_err("refused");
+    assert!(matches!(&error, TransportError::NotFound(name) if name == "refused"), "{error}");
+}

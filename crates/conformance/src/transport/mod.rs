@@ -1,0 +1,69 @@
+//! What every transport promises.
+
+mod closing;
+mod delivery;
+mod driver;
+mod lending;
+mod threads;
+
+use arrowlane_memory::Pool;
+use arrowlane_transport::Endpoint;
+use parking_lot::Mutex;
+
+pub use driver::{Got, Seen, pump, readable, wait_readable};
+
+/// Two connected ends and a pool. The first end is the server's: it lends blocks of the pool.
+pub type Pair = (Box<dyn Endpoint>, Box<dyn Endpoint>, Pool);
+
+/// A promise.
+pub type Promise = fn(&dyn Fn() -> Pair);
+
+/// Runs one promise. One at a time in a process: memory is counted for the whole process.
+pub fn check(promise: Promise, make_pair: &dyn Fn() -> Pair) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let before = arrowlane_memory::counters::snapshot();
+    promise(make_pair);
+    assert_eq!(arrowlane_memory::counters::snapshot(), before, "memory was left behind");
+}
+
+/// Makes a test of each of the suite's promises; give it a function that returns a [`Pair`].
+#[macro_export]
+macro_rules! transport_suite {
+    ($make_pair:expr) => {
+        $crate::transport_suite!(@ $make_pair;
+            messages_arrive_whole_and_in_order,
+            large_messages_arrive_whole,
+            both_directions_are_independent,
+            the_descriptor_is_readable_exactly_when_there_is_something,
+            a_budget_bounds_what_one_call_reads,
+            a_peer_that_does_not_read_loses_nothing_and_blocks_nobody,
+            an_error_of_the_inbox_comes_back,
+            lent_bytes_are_read_where_they_lie,
+            blocks_of_many_segments_can_be_lent_at_once,
+            addresses_outside_what_was_lent_are_refused,
+            a_retired_segment_is_acknowledged_and_its_number_used_again,
+            a_segment_that_the_peer_never_knew_needs_no_acknowledgement,
+            loans_outlive_retirement_and_connection,
+            the_end_is_seen_after_everything_was_delivered,
+            the_end_is_seen_even_while_answers_are_owed,
+            sending_to_a_peer_that_is_gone_is_an_error_and_no_signal,
+            dropping_both_ends_frees_what_was_queued,
+            ends_may_live_on_different_threads,
+            an_end_may_move_between_threads,
+        );
+    };
+    (@ $make_pair:expr; $($promise:ident,)*) => {
+        $(
+            #[test]
+            fn $promise() {
+                $crate::transport::check($crate::transport::promises::$promise, &$make_pair);
+            }
+        )*
+    };
+}
+
+/// The promises, one function each.
+pub mod promises {
+    pub use super::{closing::*, delivery::*, lending::*, threads::*};
+}

@@ -1,0 +1,73 @@
+//! Where subscribers come in.
+
+use std::os::fd::OwnedFd;
+
+use arrowlane_transport::{
+    TransportError,
+    shm::{ShmEndpoint, ShmListener},
+};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
+
+/// A listener, and a descriptor in reserve.
+///
+/// Where the process has no descriptors left, a connection can be neither taken nor turned away, and its listener stays
+/// readable: the event loop would spin. The descriptor in reserve is given up for the moment that turning it away takes;
+/// the subscriber sees a connection that closed without a greeting, and tries again.
+pub(super) struct Door {
+    listener: ShmListener,
+    key: u64,
+    reserve: Option<OwnedFd>,
+}
+
+impl Door {
+    /// A listener that is watched under `key`.
+    pub(super) fn new(listener: ShmListener, key: u64) -> Self {
+        Self { listener, key, reserve: reserve() }
+    }
+
+    /// Its key in the lane's reactor.
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(super) fn listener(&self) -> &ShmListener {
+        &self.listener
+    }
+
+    /// The next one that waits. Strangers, and those for whom there is no descriptor, are turned away.
+    pub(super) fn accept(&mut self, topic: &str) -> Option<ShmEndpoint> {
+        loop {
+            match self.listener.accept() {
+                Ok(accepted) => return accepted,
+                Err(error) if no_descriptors(&error) => {
+                    tracing::warn!(topic, %error, "a connection was turned away");
+                    self.reserve.take()?;
+                    let turned_away = self.listener.accept();
+                    let nobody = matches!(turned_away, Ok(None));
+                    drop(turned_away);
+                    self.reserve = reserve();
+                    if nobody {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(topic, %error, "a connection was not accepted");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn reserve() -> Option<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC).ok()
+}
+
+fn no_descriptors(error: &TransportError) -> bool {
+    let TransportError::Io { source, .. } = error else { return false };
+    let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}

@@ -1,0 +1,9 @@
+import { handoff } from "./handoff.js";
+import { rate } from "./rate.js";
+import { recycle } from "./recycle.js";
+import type { BenchOptions } from "./rows.js";
+
+export type { BenchOptions, Row } from "./rows.js";
+
+/** The benchmarks of `arrowlane bench NAME`: each prints its rows on standard output. */
+export const benches: Record<string, (options: BenchOptions) => Promise<void>> = { handoff, rate, recycle };

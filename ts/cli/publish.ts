@@ -1,0 +1,248 @@
+/** `arrowlane publish TOPIC FILE`. */
+import { statSync } from "node:fs";
+import type { Command } from "commander";
+import type { Batch } from "../batch.js";
+import { ArrowlaneError } from "../errors.js";
+import { type FileReader, openFile } from "../files.js";
+import { lane, native } from "../native/lane.js";
+import { type Publisher, publish, type SubscriberStream } from "../publisher.js";
+import { bytesText, countText, Output } from "./output.js";
+import type { Stop } from "./stop.js";
+import { size, wrongUsage } from "./usage.js";
+
+interface Options {
+  hold?: boolean;
+  json?: boolean;
+  memory?: number;
+}
+
+/** What was sent: batches as subscribers get them. */
+interface Sent {
+  batches: number;
+  rows: number;
+  bytes: number;
+}
+
+/** The most shared memory taken where nothing else is said, in bytes. */
+const DEFAULT_MEMORY = 2 ** 30;
+/** A bound on the default where the machine is nearly full. */
+const SMALLEST_DEFAULT = 2 ** 24;
+
+export function addPublish(program: Command, stop: Stop): void {
+  program
+    .command("publish")
+    .description("send the batches of a file to the subscribers of a topic, and end the stream")
+    .argument("<topic>", "name of the topic")
+    .argument(
+      "<file>",
+      "Arrow IPC file or stream, or Parquet, told apart by content; - is a stream on standard input",
+    )
+    .option("--hold", "stay until stopped; every subscriber gets a stream of the whole file of its own")
+    .option("--json", "print one JSON object per line")
+    .option("--memory <bytes>", "the most shared memory to take (1GiB, or half of what is left)", size)
+    .action((topic: string, file: string, options: Options) =>
+      new FilePublisher(topic, file, options, stop).run(),
+    );
+}
+
+/** Half of what the machine and the control group still allow, at most a GiB. */
+function defaultMemory(): number {
+  const { memoryAvailable = Infinity, cgroupHeadroom = Infinity } = native(() => lane().native.report());
+  const half = Math.floor(Math.min(memoryAvailable, cgroupHeadroom) / 2);
+  return Math.max(SMALLEST_DEFAULT, Math.min(DEFAULT_MEMORY, half));
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof ArrowlaneError && error.code === code;
+}
+
+class FilePublisher {
+  readonly #topic: string;
+  readonly #file: string;
+  readonly #hold: boolean;
+  readonly #memory: number;
+  readonly #stop: Stop;
+  readonly #output: Output;
+  /** Those that are being served, and what rejects when serving one failed. */
+  readonly #serving = new Set<Promise<void>>();
+  #failed: Promise<never> = new Promise(() => {});
+  #subscribers = 0;
+
+  constructor(topic: string, file: string, options: Options, stop: Stop) {
+    this.#topic = topic;
+    this.#file = file;
+    this.#hold = options.hold ?? false;
+    this.#stop = stop;
+    this.#output = new Output(options.json ?? false, stop);
+    if (this.#hold && !this.#isRegular()) {
+      throw wrongUsage(
+        "--hold reads the file once for every subscriber: it cannot be a pipe or standard input",
+      );
+    }
+    this.#memory = options.memory ?? defaultMemory();
+  }
+
+  async run(): Promise<void> {
+    let publisher: Publisher | undefined;
+    try {
+      // Opened first: a file that cannot be read leaves no topic behind, and no subscriber with half a stream.
+      const reader = await openFile(this.#file, this.#stop.signal);
+      publisher = this.#hold
+        ? await this.#publishHeld()
+        : await publish(this.#topic, { memory: this.#memory });
+      this.#opened(reader, publisher);
+      if (this.#hold) {
+        reader.close();
+        await this.#stopped();
+      } else {
+        await this.#once(publisher, reader);
+      }
+    } catch (error) {
+      if (this.#stop.requested === undefined) throw error;
+    }
+    const signal = this.#stop.requested;
+    if (signal === undefined) return;
+    this.#output.clear();
+    await publisher?.close();
+    this.#output.event({ event: "stopped", signal });
+    if (!this.#isRegular()) this.#stop.dieBySignal();
+  }
+
+  #opened({ format, rows }: FileReader, { uri }: Publisher): void {
+    const [topic, file] = [this.#topic, this.#file];
+    const described = rows === undefined ? format : `${format}, ${countText(rows, "row")}`;
+    this.#output.event(
+      { event: "open", topic, uri, file, format, rows: rows ?? null },
+      `${file} (${described}) on topic ${topic}${this.#hold ? ", until stopped" : ""}`,
+    );
+  }
+
+  async #once(publisher: Publisher, reader: FileReader): Promise<void> {
+    const started = performance.now();
+    const sent = await this.#sendAll(reader, (batch) => publisher.send(batch, { signal: this.#stop.signal }));
+    await publisher.close();
+    this.#sent({ event: "end" }, sent, started);
+  }
+
+  async #publishHeld(): Promise<Publisher> {
+    let fail = (_: unknown) => {};
+    this.#failed = new Promise((_, reject) => {
+      fail = reject;
+    });
+    // Heard of in `#stopped`.
+    this.#failed.catch(() => {});
+    return publish(this.#topic, {
+      memory: this.#memory,
+      onSubscriber: async (stream) => {
+        const serving = this.#serve(stream);
+        this.#serving.add(serving);
+        await serving.catch(async (error) => {
+          fail(error);
+          // Its stream must not end as if it were complete: the process ends first.
+          await new Promise(() => {});
+        });
+        this.#serving.delete(serving);
+      },
+    });
+  }
+
+  async #serve(stream: SubscriberStream): Promise<void> {
+    const subscriber = ++this.#subscribers;
+    const started = performance.now();
+    this.#output.event({ event: "subscriber", subscriber }, `subscriber ${subscriber} came`);
+    try {
+      const reader = await openFile(this.#file, this.#stop.signal);
+      const sent = await this.#sendAll(reader, (batch) => stream.send(batch, { signal: this.#stop.signal }));
+      this.#sent({ event: "served", subscriber }, sent, started);
+    } catch (error) {
+      if (this.#stop.requested !== undefined) return;
+      if (!stream.hasLeft && !isCode(error, "ERR_CLOSED")) throw error;
+      this.#output.event({ event: "left", subscriber }, `subscriber ${subscriber} left before the end`);
+    }
+  }
+
+  /** Resolves when it is time to stop; rejects when serving failed. Keeps the process alive meanwhile. */
+  async #stopped(): Promise<void> {
+    const { signal } = this.#stop;
+    const alive = setInterval(() => {}, 2 ** 30);
+    const aborted = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    try {
+      await Promise.race([aborted, this.#failed]);
+      await Promise.allSettled(this.#serving);
+    } finally {
+      clearInterval(alive);
+    }
+  }
+
+  async #sendAll(reader: FileReader, send: (batch: Batch) => Promise<unknown>): Promise<Sent> {
+    const sent: Sent = { batches: 0, rows: 0, bytes: 0 };
+    for await (const batch of reader) {
+      try {
+        await this.#sendParts(batch, send, sent);
+      } finally {
+        batch.dispose();
+      }
+    }
+    if (sent.batches === 0) {
+      // So that subscribers learn the schema.
+      const batch = reader.empty();
+      try {
+        await this.#sendRows(batch, 0, 0, send, sent);
+      } finally {
+        batch.dispose();
+      }
+    }
+    return sent;
+  }
+
+  /** In parts, where a batch would take more than half of the memory. */
+  async #sendParts(batch: Batch, send: (batch: Batch) => Promise<unknown>, sent: Sent): Promise<void> {
+    const parts = Math.max(1, Math.ceil(batch.byteLength / (this.#memory / 2)));
+    const rows = Math.max(1, Math.ceil(batch.length / parts));
+    for (let begin = 0; begin < batch.length || begin === 0; begin += rows) {
+      await this.#sendRows(batch, begin, Math.min(begin + rows, batch.length), send, sent);
+    }
+  }
+
+  async #sendRows(
+    batch: Batch,
+    begin: number,
+    end: number,
+    send: (batch: Batch) => Promise<unknown>,
+    sent: Sent,
+  ): Promise<void> {
+    const whole = end - begin === batch.length;
+    const part = whole ? batch : batch.slice(begin, end);
+    try {
+      await send(part);
+    } catch (error) {
+      if (!isCode(error, "ERR_OUT_OF_MEMORY") || end - begin < 2) throw error;
+      const middle = begin + ((end - begin) >> 1);
+      await this.#sendRows(batch, begin, middle, send, sent);
+      await this.#sendRows(batch, middle, end, send, sent);
+      return;
+    } finally {
+      if (!whole) part.dispose();
+    }
+    sent.batches++;
+    sent.rows += end - begin;
+    sent.bytes += batch.length === 0 ? 0 : Math.round((batch.byteLength * (end - begin)) / batch.length);
+    this.#output.progress(() => `${countText(sent.batches, "batch")}, ${countText(sent.rows, "row")}`);
+  }
+
+  #sent(event: { event: string; subscriber?: number }, sent: Sent, started: number): void {
+    const seconds = (performance.now() - started) / 1000;
+    const what = `${countText(sent.batches, "batch")}, ${countText(sent.rows, "row")}, ${bytesText(sent.bytes)}`;
+    const whom = event.subscriber === undefined ? "" : `subscriber ${event.subscriber}: `;
+    this.#output.event({ ...event, ...sent, seconds }, `${whom}${what} in ${seconds.toFixed(2)} s`);
+  }
+
+  #isRegular(): boolean {
+    if (this.#file === "-") return false;
+    const stat = statSync(this.#file, { throwIfNoEntry: false });
+    return stat === undefined || stat.isFile() || stat.isDirectory();
+  }
+}
