@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import * as arrow from "apache-arrow";
 import { type Batch, type Publisher, publish, type Subscription, subscribe } from "../ts/index.js";
 import { lane } from "../ts/native/lane.js";
@@ -87,9 +87,14 @@ export class Stage {
   async publish(...args: Parameters<typeof publish>): Promise<Publisher> {
     const publisher = await publish(...args);
     this.#open.unshift({
-      close: () => {
-        // What a failed test left waiting would wait for ever.
-        void publisher.close();
+      close: async () => {
+        // A send that was left waiting keeps the publisher from closing, and the process from ending.
+        let closed = false;
+        const done = publisher.close().then(() => {
+          closed = true;
+        });
+        await Promise.race([done, sleep(5000, undefined, { ref: false })]);
+        if (!closed) throw new Error("the test leaves a send waiting");
       },
     });
     return publisher;
@@ -141,7 +146,9 @@ export function descriptors(pid: number | "self" = "self"): number {
 
 /** Mapped memfds of a process. */
 export function sharedMappings(pid: number | "self" = "self"): number {
-  return readFileSync(`/proc/${pid}/maps`, "utf8").split("\n").filter((line) => line.includes("/memfd:")).length;
+  return readFileSync(`/proc/${pid}/maps`, "utf8")
+    .split("\n")
+    .filter((line) => line.includes("/memfd:")).length;
 }
 
 /** How a child process ended, and what it said. */

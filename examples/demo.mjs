@@ -25,6 +25,7 @@ function parse() {
 }
 
 const count = (n) => Math.round(n).toLocaleString("en-US");
+const megabytes = (n) => `${n < 1e7 ? (n / 1e6).toFixed(2) : count(n / 1e6)} MB`;
 const say = (line) => values.json || console.log(line);
 
 let rowsSoFar = 0;
@@ -80,14 +81,16 @@ async function query() {
   say(`\nanswer      ${answer}`);
   if (shipped != null) say(`TPC-H ships ${shipped} (rounded)`);
   say(`expected    ${exact} (from the generator's rows, without Arrow): ${correct ? "equal" : "DIFFERENT"}`);
-  say(`\n${count(rows)} rows in ${count(batches)} batches, ${count(published / 1e6)} MB published`);
+  say(
+    `\n${count(rows)} rows in ${count(batches)} ${batches === 1 ? "batch" : "batches"}, ${megabytes(published)} published`,
+  );
   say(
     `query       ${count(rates.queryRowsPerSecond)} rows/s, ${rates.queryGigabytesPerSecond.toFixed(2)} GB/s of the 4 columns read`,
   );
   say(
     `whole run   ${count(rates.rowsPerSecond)} rows/s, ${rates.gigabytesPerSecond.toFixed(2)} GB/s: making the rows is what takes the time`,
   );
-  say(`publisher   at most ${count(peakMemory / 1e6)} MB of memory`);
+  say(`publisher   at most ${megabytes(peakMemory)} of memory`);
   sayProof(proof, found.bytesCopied);
   if (!correct || !same) process.exitCode = 1;
 }
@@ -98,7 +101,9 @@ async function file(path) {
   clear();
   if (values.json) console.log(JSON.stringify(found));
   const { format, rows, batches, bytes, seconds, columns, proof } = found;
-  say(`${path} (${format}): ${count(rows)} rows in ${count(batches)} batches, ${count(bytes / 1e6)} MB`);
+  say(
+    `${path} (${format}): ${count(rows)} rows in ${count(batches)} ${batches === 1 ? "batch" : "batches"}, ${megabytes(bytes)}`,
+  );
   say(
     `${count(rows / seconds)} rows/s, ${(bytes / seconds / 1e9).toFixed(2)} GB/s with start, reading and summary\n`,
   );

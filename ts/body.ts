@@ -82,9 +82,7 @@ export class SharedBody implements BodyAccess {
     if (this.plan === undefined) throw new ArrowlaneError("ERR_INTERNAL", "a dictionary without a plan");
     let dictionary = this.#dictionaries.get(id);
     if (dictionary === undefined) {
-      dictionary = Dictionary.open(this.handle, this.plan, id, dictionaryKeys(this.handle), (inner) =>
-        this.dictionary(inner),
-      );
+      dictionary = Dictionary.open(this.handle, this.plan, id, dictionaryKeys(this.handle));
       this.#dictionaries.set(id, dictionary);
     }
     return dictionary.vector;

@@ -22,20 +22,16 @@ export class Dictionary implements BodyAccess {
   readonly #handle: number;
   readonly #buffers: ArrayBuffer[];
   readonly #made: Data[] = [];
-  readonly #inner: (id: number) => Vector;
+  /** Those that its own values refer to: used for as long as this one is. */
+  readonly #inner: Dictionary[] = [];
+  /** Opens one of them; there while this one is being made, and no longer, so that it keeps nothing alive. */
+  #open: ((id: number) => Dictionary) | undefined;
   #users = 0;
   #abandoned = false;
 
-  private constructor(
-    batch: number,
-    plan: BatchPlan,
-    id: number,
-    index: number,
-    key: number,
-    inner: (id: number) => Vector,
-  ) {
-    this.#key = key;
-    this.#inner = inner;
+  private constructor(batch: number, plan: BatchPlan, id: number, index: number, keys: readonly number[]) {
+    this.#key = keys[index];
+    this.#open = (inner) => Dictionary.open(batch, plan, inner, keys);
     let buffers = native(() => lane().native.openDictionary(batch, index));
     if (typeof buffers === "number") {
       lane().reserve(buffers);
@@ -47,16 +43,11 @@ export class Dictionary implements BodyAccess {
     const layout = readLayout(scratch, 0);
     const rows = layout.nodes[0] ?? 0;
     this.vector = arrow().vectorOf(plan.dictionaryData(id, { ...layout, rows }, this));
+    this.#open = undefined;
   }
 
   /** The dictionary `id` of a batch; one user more. */
-  static open(
-    batch: number,
-    plan: BatchPlan,
-    id: number,
-    keys: readonly number[],
-    inner: (id: number) => Vector,
-  ): Dictionary {
+  static open(batch: number, plan: BatchPlan, id: number, keys: readonly number[]): Dictionary {
     const index = dictionaryOrder(plan.json).indexOf(id);
     const key = keys[index] ?? 0;
     if (key === 0) {
@@ -67,7 +58,7 @@ export class Dictionary implements BodyAccess {
     }
     let dictionary = open.get(key);
     if (dictionary === undefined) {
-      dictionary = new Dictionary(batch, plan, id, index, key, inner);
+      dictionary = new Dictionary(batch, plan, id, index, keys);
       open.set(key, dictionary);
     }
     dictionary.#users++;
@@ -79,7 +70,10 @@ export class Dictionary implements BodyAccess {
   }
 
   dictionary(id: number): Vector {
-    return this.#inner(id);
+    if (this.#open === undefined) throw new ArrowlaneError("ERR_INTERNAL", "a dictionary was read twice");
+    const inner = this.#open(id);
+    this.#inner.push(inner);
+    return inner.vector;
   }
 
   made(data: Data): void {
@@ -91,6 +85,7 @@ export class Dictionary implements BodyAccess {
     if (!detach) this.#abandoned = true;
     if (--this.#users > 0) return;
     open.delete(this.#key);
+    for (const inner of this.#inner) inner.release(!this.#abandoned);
     if (this.#abandoned) {
       lane().native.abandonDictionary(this.#handle);
       return;

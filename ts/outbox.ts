@@ -225,6 +225,15 @@ export class Outbox {
     this.#dictionaries.set(id, { key, rows: flat.rows, handle });
   }
 
+  /** Nothing was sent with them: they are made again when they are needed. */
+  #forgetDictionaries(handles: readonly number[]): void {
+    for (const [id, { handle }] of this.#dictionaries) {
+      if (!handles.includes(handle)) continue;
+      lane().native.dropDictionary(handle);
+      this.#dictionaries.delete(id);
+    }
+  }
+
   #take(writer: Writer, layout: OutgoingLayout & { rows: number }): Outgoing {
     const { block, plan } = takeBlock(writer);
     return {
@@ -247,15 +256,21 @@ export class Outbox {
     scratch[0] = outgoing.rows;
     scratch[1] = this.#connection;
     writeLayout(scratch, 2, outgoing, dictionaries);
-    const answer = native(() =>
-      natively.send(
-        this.#publisher,
-        block?.handle ?? -1,
-        outgoing.detached === true ? undefined : block?.buffer,
-        outgoing.schema,
-        metadata === undefined ? undefined : flatPairs(metadata),
-      ),
-    );
+    let answer: number;
+    try {
+      answer = native(() =>
+        natively.send(
+          this.#publisher,
+          block?.handle ?? -1,
+          outgoing.detached === true ? undefined : block?.buffer,
+          outgoing.schema,
+          metadata === undefined ? undefined : flatPairs(metadata),
+        ),
+      );
+    } catch (error) {
+      this.#forgetDictionaries(dictionaries);
+      throw error;
+    }
     lane().stirred();
     if (answer >= 0) return Promise.resolve(answer);
     const waiting = scratch[0];

@@ -120,6 +120,7 @@ export class Publisher implements Owner {
   ): Promise<Writer<T>> {
     try {
       this.#checkOpen();
+      options.signal?.throwIfAborted();
       const plan = this.#outbox.writerPlan(schema as unknown as AnySchema | JsonSchema, rows, options);
       const wrap = (block: Block) => new Writer<T>(block, plan);
       const block = this.#outbox.tryAllocate(plan.bytes);
@@ -156,7 +157,7 @@ export class Publisher implements Owner {
   /**
    * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
    * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
-   * where they stand, and their `send` rejects with `ERR_CLOSED`: let them finish first.
+   * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
    */
   async close(): Promise<void> {
     if (this.#closed === undefined) {
@@ -211,19 +212,19 @@ export class Publisher implements Owner {
   #joined(connection: number, serve: (stream: SubscriberStream) => Promise<void>): void {
     const stream = new SubscriberStream(this.#id, connection, this.#options.strictZeroCopy ?? false);
     this.#streams.set(connection, stream);
-    const finish = () => {
+    const finish = (failure?: unknown) => {
       this.#streams.delete(connection);
-      stream.finish(this.#ended);
+      stream.finish(this.#ended, failure);
     };
     const failed = (error: unknown) => {
-      finish();
+      finish(error ?? new Error("it failed for an unknown reason"));
       // Its subscriber left in the middle, or the publisher closed: that is no error of the stream's.
       const closed = (error as { code?: unknown } | undefined)?.code === "ERR_CLOSED";
       if (!stream.hasLeft && !(closed && this.#closed !== undefined)) throw error;
     };
     void Promise.resolve()
       .then(() => this.#context.runInAsyncScope(serve, undefined, stream))
-      .then(finish, failed);
+      .then(() => finish(), failed);
   }
 }
 
@@ -265,12 +266,21 @@ export class SubscriberStream {
     this.#outbox.room.changed();
   }
 
-  /** @internal */
-  finish(publisherEnded: boolean): void {
+  /** @internal Ends the stream well, or with what `onSubscriber` threw. */
+  finish(publisherEnded: boolean, failure?: unknown): void {
     this.#outbox.drop();
-    if (!this.#left && !publisherEnded) native(() => lane().native.finishConnection(this.#publisher, this.#connection));
+    if (!this.#left && !publisherEnded) {
+      const said = failure === undefined ? undefined : describe(failure);
+      native(() => lane().native.finishConnection(this.#publisher, this.#connection, said));
+    }
     lane().stirred();
   }
+}
+
+/** Code and message of anything that was thrown. */
+function describe(thrown: unknown): string[] {
+  const { code, message } = thrown as { code?: unknown; message?: unknown };
+  return [typeof code === "string" ? code : "ERR_PUBLISHER", String(message ?? thrown)];
 }
 
 /**

@@ -1,7 +1,6 @@
 /** From a publisher to a subscription: what arrives is what was sent, where it was written. */
 import { afterEach, describe, expect, test } from "@jest/globals";
 import * as arrow from "apache-arrow";
-import { plain, samples, batchOf, commonjs, esm, ROWS } from "../unit/arrow-support.js";
 import { Batch } from "../../ts/index.js";
 import {
   Child,
@@ -16,6 +15,7 @@ import {
   take,
   until,
 } from "../support.js";
+import { batchOf, commonjs, esm, plain, ROWS, samples } from "../unit/arrow-support.js";
 
 const stage = new Stage();
 afterEach(() => stage.clear());
@@ -203,7 +203,10 @@ describe("odd shapes", () => {
       empty: arrow.vectorFromArray(["", "", ""], new arrow.Utf8()),
       lists: arrow.vectorFromArray([[], [], []], new arrow.List(new arrow.Field("item", new arrow.Int32()))),
       nulls: arrow.vectorFromArray([null, null, null], new arrow.Utf8()),
-      words: arrow.vectorFromArray([null, null, null], new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32())),
+      words: arrow.vectorFromArray(
+        [null, null, null],
+        new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32()),
+      ),
       more: arrow.vectorFromArray(["u", "v", "u"], new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32())),
     };
     const { publisher, pending } = await connected(stage);
@@ -238,7 +241,9 @@ describe("zero copy", () => {
     expect([batch.zeroCopy, batch.via, batch.device]).toEqual([true, "shm", { type: "cpu", id: 0n }]);
     // One ArrayBuffer for the whole body, and all columns are views of it.
     expect(batch.column("i").data[0].values.buffer).toBe(batch.column("x").data[0].values.buffer);
-    expect(batch.toArrow().getChild("i")?.data[0].values.buffer).toBe(batch.column("i").data[0].values.buffer);
+    expect(batch.toArrow().getChild("i")?.data[0].values.buffer).toBe(
+      batch.column("i").data[0].values.buffer,
+    );
     expect(batch.zeroCopy).toBe(true);
     batch.dispose();
     await publisher.close();

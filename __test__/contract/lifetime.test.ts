@@ -9,7 +9,17 @@ import { afterEach, describe, expect, test } from "@jest/globals";
 import * as arrow from "apache-arrow";
 import type { Batch } from "../../ts/index.js";
 import { DisposedError } from "../../ts/index.js";
-import { connected, counters, first, numbers, Stage, settle, take, until, untilCollected } from "../support.js";
+import {
+  connected,
+  counters,
+  first,
+  numbers,
+  Stage,
+  settle,
+  take,
+  until,
+  untilCollected,
+} from "../support.js";
 import { batchOf, esm, plain, samples } from "../unit/arrow-support.js";
 
 const stage = new Stage();
@@ -197,7 +207,18 @@ describe("slices and selections are handles of their own on the same lease", () 
     await publisher.send(numbers(0));
     const batch = await pending[0];
     const rows = Array.from({ length: 10 }, (_, n) => n);
-    for (const [begin, end] of [[], [3], [3, 7], [-4], [-4, -1], [7, 3], [20], [0, 99], [-99, 2], [Number.NaN, 2]]) {
+    for (const [begin, end] of [
+      [],
+      [3],
+      [3, 7],
+      [-4],
+      [-4, -1],
+      [7, 3],
+      [20],
+      [0, 99],
+      [-99, 2],
+      [Number.NaN, 2],
+    ]) {
       const slice = batch.slice(begin, end);
       expect([begin, end, plain(slice.column("i"))]).toEqual([begin, end, rows.slice(begin, end)]);
       slice.dispose();
@@ -215,13 +236,16 @@ describe("slices and selections are handles of their own on the same lease", () 
     const { publisher, pending } = await connected(stage);
     await publisher.send(batchOf(esm, samples(esm)));
     const batch = await pending[0];
-    const expected = Object.fromEntries(batch.columnNames.map((n) => [n, plain(batch.column(n)).slice(3, 30)]));
+    const expected = Object.fromEntries(
+      batch.columnNames.map((n) => [n, plain(batch.column(n)).slice(3, 30)]),
+    );
     const slice = batch.slice(3, 30);
     const copy = slice.copy();
     const part = slice.select(["utf8", "dictionary"]).copy();
     slice.dispose();
     batch.dispose();
-    for (const name of Object.keys(expected)) expect([name, plain(copy.column(name))]).toEqual([name, expected[name]]);
+    for (const name of Object.keys(expected))
+      expect([name, plain(copy.column(name))]).toEqual([name, expected[name]]);
     expect(part.columnNames).toEqual(["utf8", "dictionary"]);
     expect(plain(part.column("dictionary"))).toEqual(expected.dictionary);
     copy.dispose();
@@ -276,7 +300,10 @@ describe("without dispose the lease lives as long as anything over the bytes", (
   });
 
   test("a dictionary-encoded column keeps its dictionary", async () => {
-    const words = arrow.vectorFromArray(["u", "v", "u"], new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32()));
+    const words = arrow.vectorFromArray(
+      ["u", "v", "u"],
+      new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32()),
+    );
     const { kept, leases } = await keepOnly(batchOf(esm, { words }), (b) => b.column("words"));
     for (let n = 0; n < 5; n++) {
       collect();
@@ -301,7 +328,10 @@ describe("dictionaries that batches share", () => {
     await publisher.send(batchOf(esm, { words: vector }));
     const [one, two] = [await pending[0], await take(subscriptions[0])];
     const [a, b] = [one.column("words"), two.column("words")];
-    expect([plain(a), plain(b)]).toEqual([["a", "b", "c", "a"], ["a", "b", "c", "a"]]);
+    expect([plain(a), plain(b)]).toEqual([
+      ["a", "b", "c", "a"],
+      ["a", "b", "c", "a"],
+    ]);
     one.dispose();
     expect(() => a.get(0)).toThrow(disposed);
     expect(plain(b)).toEqual(["a", "b", "c", "a"]);
@@ -324,6 +354,40 @@ describe("dictionaries that batches share", () => {
     for (const batch of batches) batch.dispose();
     await publisher.close();
     expect((await subscriptions[0].next()).done).toBe(true);
+  });
+
+  test("inside of dictionaries are kept by all that share the outer one", async () => {
+    const inner = arrow.vectorFromArray(
+      ["x", "y", "x"],
+      new arrow.Dictionary(new arrow.Utf8(), new arrow.Int8() as never),
+    );
+    const struct = new arrow.Struct([new arrow.Field("word", inner.type, true)]);
+    const values = new arrow.Vector([
+      arrow.makeData({ type: struct, length: 3, nullCount: 0, children: [inner.data[0]] } as never),
+    ]) as unknown as arrow.Vector<arrow.Struct>;
+    const type = new arrow.Dictionary(struct, new arrow.Int32(), 99);
+    const outer = new arrow.Vector([
+      arrow.makeData({
+        type,
+        length: 4,
+        nullCount: 0,
+        data: Int32Array.of(2, 1, 0, 1),
+        dictionary: values,
+      } as never),
+    ]) as arrow.Vector;
+    const { publisher, subscriptions, pending } = await connected(stage);
+    await publisher.send(batchOf(esm, { outer }));
+    await publisher.send(batchOf(esm, { outer }));
+    const [one, two] = [await pending[0], await take(subscriptions[0])];
+    const words = (batch: Batch) =>
+      Array.from(batch.column("outer"), (row) => (row as { word: string }).word);
+    expect(words(one)).toEqual(["x", "y", "x", "y"]);
+    const column = two.column("outer");
+    one.dispose();
+    expect(Array.from(column, (row) => (row as { word: string }).word)).toEqual(["x", "y", "x", "y"]);
+    expect(words(two)).toEqual(["x", "y", "x", "y"]);
+    two.dispose();
+    expect(() => (column.get(0) as { word: string }).word).toThrow(disposed);
   });
 
   test("leave nothing behind when the publisher closes", async () => {

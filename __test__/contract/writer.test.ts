@@ -51,7 +51,12 @@ test("what was written arrives, of every kind of column, with its nulls", async 
   expect(plain(batch.column("id"))).toEqual([0n, 10n, 20n, 30n]);
   expect(plain(batch.column("on"))).toEqual([true, false, true, false]);
   expect(plain(batch.column("name"))).toEqual(["row 0 ä", null, "row 2 ä", "row 3 ä"]);
-  expect(plain(batch.column("bytes"))).toEqual([[0, 0], [1, 1], [2, 2], [3, 3]]);
+  expect(plain(batch.column("bytes"))).toEqual([
+    [0, 0],
+    [1, 1],
+    [2, 2],
+    [3, 3],
+  ]);
   expect(plain(batch.column("maybe"))).toEqual([0, 0.5, null, 1.5]);
   expect(plain(batch.column("flag"))).toEqual([null, true, true, true]);
   expect(plain(batch.column("nothing"))).toEqual([null, null, null, null]);
@@ -87,17 +92,19 @@ test("after send its arrays have length 0 and everything else throws", async () 
 
 test("its arrays have length 0 from the call of send, also when that has to wait", async () => {
   const { publisher } = await connected(stage, { queue: { batches: 1 } });
+  const abort = new AbortController();
   await publisher.send(numbers(0));
   await publisher.send(numbers(1));
-  const waiting = publisher.send(numbers(2));
-  waiting.catch(() => {});
+  const { signal } = abort;
+  const waiting = publisher.send(numbers(2), { signal });
   const writer = await publisher.allocate(numbersSchema, 8);
   const array = writer.column("i");
-  const sent = publisher.send(writer);
-  sent.catch(() => {});
+  const sent = publisher.send(writer, { signal });
   expect(await isPending(waiting)).toBe(true);
   expect(array.length).toBe(0);
   expect(await isPending(sent)).toBe(true);
+  abort.abort();
+  await expect(Promise.all([waiting, sent])).rejects.toThrow("aborted");
 });
 
 test("disposed it gives its memory back unsent, and who waits for memory goes on", async () => {

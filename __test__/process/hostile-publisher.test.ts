@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import {
   codeOf,
@@ -12,7 +14,7 @@ import {
   take,
   until,
 } from "../support.js";
-import { casesOf, hostile, keepCapture, PYTHON, Raw, socketBeside, socketOf } from "./raw.js";
+import { casesOf, hostile, keepCapture, PYTHON, type Raw, socketBeside, socketOf } from "./raw.js";
 
 if (PYTHON === undefined) console.warn("no Python 3 found: hostile publishers are not tested");
 
@@ -22,7 +24,13 @@ const CODES: Record<string, string> = {
   "half-a-message": "ERR_PUBLISHER_LOST",
 };
 /** These have a test of their own. */
-const OTHERS = ["any:mutations", "one-byte-at-a-time", "retires-a-segment-that-is-held", "side-by-side", "flood-of-batches"];
+const OTHERS = [
+  "any:mutations",
+  "one-byte-at-a-time",
+  "retires-a-segment-that-is-held",
+  "side-by-side",
+  "flood-of-batches",
+];
 const MEMORY = /^segment-(is|may|of)-/;
 
 const stage = new Stage();
@@ -41,6 +49,12 @@ async function begin(name: string, env?: Record<string, string>) {
   const peer = attack(["publish", folder(topic), topic, name, captured], env);
   await peer.said("ready");
   return { topic, peer };
+}
+
+/** Waits until a process does nothing any more. */
+async function stalled(pid: number): Promise<void> {
+  const used = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(" ").slice(13, 15).join();
+  for (let before = ""; before !== used(); await sleep(1000)) before = used();
 }
 
 beforeAll(async () => {
@@ -98,7 +112,8 @@ afterEach(async () => {
     const { topic, peer } = await begin("flood-of-batches");
     const subscription = stage.subscribe(topic);
     const batch = await take(subscription);
-    expect(await peer.fate()).toBe("closed");
+    // We do not read on, and the connection stays for the batches that are held: it can send no more.
+    await stalled(peer.process.pid as number);
     let delivered = 1;
     const code = await codeOf(async () => {
       for (;;) {
@@ -111,7 +126,7 @@ afterEach(async () => {
     expect(delivered).toBeLessThanOrEqual(65_537);
     expect(first(batch)).toBe(7000);
     batch.dispose();
-  });
+  }, 120_000);
 
   test("may be as slow as it likes", async () => {
     const { topic } = await begin("one-byte-at-a-time");
@@ -148,7 +163,7 @@ afterEach(async () => {
   });
 
   test("real messages with bits flipped, cut short or overwritten are read or refused, and nothing breaks", async () => {
-    const count = 300;
+    const count = 150;
     const { topic, peer } = await begin("any:mutations", { COUNT: String(count) });
     const before = counters();
     const outcomes = new Map<string, number>();
@@ -161,7 +176,9 @@ afterEach(async () => {
             for (const name of batch.columnNames) [...batch.column(name)];
             batch.toArrow();
             batch.copy().dispose();
-            batch.slice(0, 1).copy().dispose();
+            const part = batch.slice(0, 1);
+            part.copy().dispose();
+            part.dispose();
           } finally {
             batch.dispose();
           }
@@ -171,9 +188,9 @@ afterEach(async () => {
       subscription.close();
     }
     await peer.said("done");
-    expect(outcomes.get("ERR_PROTOCOL")).toBeGreaterThan(20);
+    expect(outcomes.get("ERR_PROTOCOL")).toBeGreaterThan(10);
     // Errors have codes, all of them: anything else would be an accident.
     for (const outcome of outcomes.keys()) expect(outcome).toMatch(/^(ERR_[A-Z_]+|nothing was thrown)$/);
     await until(() => counters().mappings <= before.mappings, "no mapping is left");
-  });
+  }, 120_000);
 });

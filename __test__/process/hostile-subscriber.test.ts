@@ -1,6 +1,7 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { connected, descriptors, first, numbers, Stage, settle, take, until } from "../support.js";
-import { casesOf, hostile, PYTHON, Raw, socketOf } from "./raw.js";
+import { readdirSync, readlinkSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { connected, first, numbers, Stage, settle, take, until } from "../support.js";
+import { casesOf, hostile, PYTHON, type Raw, socketOf } from "./raw.js";
 
 // Said aloud, so that a machine without Python does not look as if all was tested.
 if (PYTHON === undefined) console.warn("no Python 3 found: hostile subscribers are not tested");
@@ -9,15 +10,25 @@ const cases = casesOf("subscribe");
 const stage = new Stage();
 const peers: Raw[] = [];
 
-// What Node opens for its first child process stays open.
-beforeAll(async () => {
-  if (PYTHON !== undefined) await new Raw(PYTHON, ["-c", ""]).ended;
-});
 beforeEach(() => settle());
 afterEach(async () => {
   for (const peer of peers.splice(0)) peer.kill();
   await stage.clear();
 });
+
+/** Descriptors of this process that connections and lent memory account for. */
+function sockets(): number {
+  const behind = (fd: string) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return ""; // closed meanwhile
+    }
+  };
+  return readdirSync("/proc/self/fd")
+    .map(behind)
+    .filter((name) => /^socket:|memfd:/.test(name)).length;
+}
 
 function attack(...args: string[]): Raw {
   const peer = hostile(args);
@@ -31,7 +42,7 @@ function attack(...args: string[]): Raw {
     const [honest] = subscriptions;
     await publisher.send(numbers(1));
     const kept = [await pending[0]];
-    const before = descriptors();
+    const before = sockets();
     const peer = attack("subscribe", socketOf(publisher), publisher.topic, name);
     await peer.said("ready");
     // Those that want to be served first are: everybody gets this batch.
@@ -63,7 +74,7 @@ function attack(...args: string[]): Raw {
     for (const batch of kept) batch.dispose();
     await until(() => publisher.statistics().leases === 0, "every lease ended");
     expect(publisher.statistics().bytesInUse).toBe(0);
-    await until(() => descriptors() <= before, "no descriptor is left");
+    await until(() => sockets() <= before, "no descriptor is left");
   });
 
   test("a crowd that says nothing cannot keep an honest subscriber out", async () => {
@@ -79,10 +90,10 @@ function attack(...args: string[]): Raw {
       expect(first(batch)).toBe(1000);
       batch.dispose();
     }
-    const before = descriptors();
+    const before = sockets();
     crowd.process.stdin?.end();
     await crowd.ended;
-    await until(() => descriptors() < before - 900, "their connections are closed");
+    await until(() => sockets() < before - 900, "their connections are closed");
     const more = take(subscriptions[0]);
     await publisher.send(numbers(2));
     expect(first(await more)).toBe(2000);

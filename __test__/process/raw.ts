@@ -62,7 +62,8 @@ export class Raw {
   /** Its last line, when it has ended by itself. */
   async fate(): Promise<string> {
     const code = await this.ended;
-    if (code !== 0) throw new Error(`the raw peer failed (${code}): ${this.lines.join("|")}\n${this.#stderr}`);
+    if (code !== 0)
+      throw new Error(`the raw peer failed (${code}): ${this.lines.join("|")}\n${this.#stderr}`);
     return this.lines.at(-1) ?? "";
   }
 

@@ -12,6 +12,8 @@ function arrowlane(args, onEvent) {
   const child = spawn(process.execPath, [command, ...args, "--json"], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+  process.once("SIGINT", () => child.kill());
+  process.once("SIGTERM", () => child.kill());
   const lines = createInterface({ input: child.stdout });
   lines.on("line", (line) => onEvent(JSON.parse(line)));
   const read = new Promise((resolve) => lines.on("close", resolve));

@@ -28,8 +28,9 @@ export async function lineitem(scaleFactor, progress) {
         batch.dispose();
       }
     }
+    const proof = await second.proof; // while this process still has the memory
     await out.close();
-    const { result, proof } = await second.done;
+    const result = await second.done;
     const peakMemory = process.resourceUsage().maxRSS * 1024;
     return { scaleFactor, ...result, published, peakMemory, proof };
   } finally {
@@ -39,28 +40,52 @@ export async function lineitem(scaleFactor, progress) {
   }
 }
 
-/** Starts the second process; `done` has its result and both sides of the proof, `gone` is aborted when it ends. */
+/** Starts the second process; with its result in `done`, both sides of the proof, and `gone` aborted when it ends. */
 function secondProcess(topic, progress) {
   const child = fork(new URL("subscriber.mjs", import.meta.url), [topic]);
+  // Stopped in the middle, nothing is left behind, and nobody complains of the other.
+  process.once("SIGINT", () => child.kill("SIGKILL") && process.exit(130));
+  process.once("SIGTERM", () => child.kill("SIGKILL") && process.exit(143));
   const ended = new AbortController();
-  let proof;
-  const done = new Promise((resolve, reject) => {
-    child.on("message", (message) => {
-      if (message.rows !== undefined) progress(message.rows);
-      if (message.proof !== undefined) {
-        proof = { subscriber: message.proof, publisher: evidence(message.proof) };
-        child.send("seen");
-      }
-      if (message.result !== undefined) resolve({ result: message.result, proof });
-    });
-    child.on("exit", (code, signal) => {
-      const error = new Error(`the second process ended before it had an answer (${signal ?? code})`);
-      ended.abort(error);
-      reject(error);
-    });
+  let fail;
+  const failed = new Promise((_, reject) => {
+    fail = reject;
   });
-  done.catch(() => {});
-  return { done, gone: ended.signal, kill: () => child.kill() };
+  const told = (name) =>
+    new Promise((resolve) => {
+      child.on("message", (message) => {
+        if (message[name] !== undefined) resolve(message[name]);
+      });
+    });
+  const proof = told("proof").then((subscriber) => {
+    const publisher = evidence(subscriber);
+    child.send("seen");
+    return { publisher, subscriber };
+  });
+  const result = told("result");
+  child.on("message", ({ rows }) => rows !== undefined && progress(rows));
+  child.on("exit", (code, signal) => {
+    const error = new Error(`the second process ended before it had an answer (${signal ?? code})`);
+    // What it told before is heard first.
+    const end = () => {
+      ended.abort(error);
+      fail(error);
+    };
+    if (child.connected) child.once("disconnect", end);
+    else end();
+  });
+  return {
+    proof: quiet(Promise.race([proof, failed])),
+    done: quiet(Promise.race([result, failed])),
+    gone: ended.signal,
+    kill: () => child.kill(),
+  };
+}
+
+/** A promise whose failure may be heard of later, or elsewhere. */
+function quiet(promise) {
+  promise.catch(() => {});
+  return promise;
 }
 
 /** The same place in this process: mapped where, and which bytes, read through this process's own descriptor. */

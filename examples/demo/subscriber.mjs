@@ -5,6 +5,9 @@ import { fourDecimals, query6 } from "./q6.mjs";
 
 const [topic] = process.argv.slice(2);
 let [rows, batches, total, bytes, busy] = [0, 0, 0n, 0, 0];
+/** Without the first process there is nobody to tell. */
+const alone = () => process.exit(1);
+process.on("disconnect", alone);
 let started;
 /** The first batch is held until the first process has looked at the same bytes. */
 let first;
@@ -45,6 +48,7 @@ process.send({
     bytesCopied: 0,
   },
 });
+process.off("disconnect", alone);
 process.disconnect();
 
 /** Where the bytes of a column lie that the query has just read. */

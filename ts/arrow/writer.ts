@@ -172,7 +172,7 @@ type Writable = { column: unknown; validity?: Bitmap | undefined };
  * Writes a batch in place, into a block of shared memory: what `allocate(schema, rows)` returns.
  *
  * Fixed-width columns are typed arrays over the block; their contents are unspecified until written (the block
- * has been used before). Utf8 and Binary columns are filled by `append`, in order. All values are valid until
+ * has been used before); a column that is never asked for is all zeros. Utf8 and Binary columns are filled by `append`, in order. All values are valid until
  * `validity(name)` says otherwise. `send` detaches the arrays.
  */
 export class BatchWriter<T extends TypeMap = TypeMap> {
@@ -249,6 +249,7 @@ export class BatchWriter<T extends TypeMap = TypeMap> {
       return;
     }
     const writable = this.#columns.get(place.field.name);
+    if (writable === undefined && place.kind !== "binary") this.#clear(place.values);
     const push = (at: Place | undefined, length: number) => {
       if (at === undefined || length === 0) buffers.push(0, 0);
       else buffers.push(at.offset, length);
@@ -278,6 +279,11 @@ export class BatchWriter<T extends TypeMap = TypeMap> {
         push(place.values, bytes);
       }
     }
+  }
+
+  /** A column that was never asked for holds what an earlier batch left there: nobody is to see that. */
+  #clear({ offset, length }: Place): void {
+    new Uint8Array(this.#buffer, offset, length).fill(0);
   }
 
   #place(name: string): ColumnPlace {

@@ -155,9 +155,11 @@ impl<'task> ScopedTask<'task> for WriteTask {
             Some(batch) => {
                 slot.as_mut().ok_or_else(closed).and_then(|w| w.write(&batch).map_err(refused)).map(|()| None)
             }
-            None => slot.take().ok_or_else(closed).and_then(|w| w.finish().map_err(refused)).map(|summary| {
-                Some((summary.rows, summary.batches, summary.bytes))
-            }),
+            None => slot
+                .take()
+                .ok_or_else(closed)
+                .and_then(|w| w.finish().map_err(refused))
+                .map(|summary| Some((summary.rows, summary.batches, summary.bytes))),
         })
     }
 

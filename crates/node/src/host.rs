@@ -172,15 +172,8 @@ impl Host {
             sys::napi_get_reference_value(self.env, self.callback, &mut function);
             sys::napi_get_global(self.env, &mut receiver);
             sys::napi_create_double(self.env, count as f64, &mut argument);
-            let status = sys::napi_make_callback(
-                self.env,
-                self.context,
-                receiver,
-                function,
-                1,
-                &argument,
-                ptr::null_mut(),
-            );
+            let status =
+                sys::napi_make_callback(self.env, self.context, receiver, function, 1, &argument, ptr::null_mut());
             if status == sys::Status::napi_pending_exception {
                 let mut exception = ptr::null_mut();
                 sys::napi_get_and_clear_last_exception(self.env, &mut exception);

@@ -138,7 +138,8 @@ impl NativeLane {
     #[napi]
     pub fn dictionary_keys(&self, batch: u32) -> Result<u32> {
         let batch = self.batch(batch)?;
-        let key = |d: &Option<Arc<arrowlane_plane::Dictionary>>| d.as_ref().map_or(0.0, |d| Arc::as_ptr(d) as usize as f64);
+        let key =
+            |d: &Option<Arc<arrowlane_plane::Dictionary>>| d.as_ref().map_or(0.0, |d| Arc::as_ptr(d) as usize as f64);
         let keys: Vec<f64> = batch.dictionaries.iter().map(key).collect();
         self.host.scratch.write(0, &keys);
         Ok(keys.len() as u32)
@@ -257,13 +258,7 @@ impl NativeLane {
     }
 
     /// Rows `offset..offset + length` of some columns of a batch, as arrow-rs arrays over the same memory.
-    pub(crate) fn part(
-        &self,
-        batch: u32,
-        offset: f64,
-        length: f64,
-        columns: Option<Vec<u32>>,
-    ) -> Result<RecordBatch> {
+    pub(crate) fn part(&self, batch: u32, offset: f64, length: f64, columns: Option<Vec<u32>>) -> Result<RecordBatch> {
         let batch = self.batch(batch)?.to_arrow().map_err(plane)?;
         let (offset, length) = (offset as usize, length as usize);
         let batch = match columns {

@@ -115,10 +115,7 @@ impl NativeLane {
 
     /// Second half: opens it for subscribers and returns its number.
     #[napi]
-    pub fn start_publisher(
-        &self,
-        prepared: &mut NativePrepared,
-    ) -> Result<u32> {
+    pub fn start_publisher(&self, prepared: &mut NativePrepared) -> Result<u32> {
         let prepared = prepared.prepared.take().unwrap_or(Err(PlaneError::Closed)).map_err(plane)?;
         let publisher = Publisher::start(prepared, &self.host.lane).map_err(plane)?;
         let id = publisher.id();
@@ -276,9 +273,7 @@ impl NativeLane {
         let sender = self.publisher(publisher)?;
         let arrow = self.part(batch, offset, length, columns)?;
         match sender.pack(&arrow, pairs(metadata)).map_err(plane)? {
-            PackOutcome::Packed(outgoing) => {
-                Ok(f64::from(self.host.tables.borrow_mut().outgoing.insert(*outgoing)))
-            }
+            PackOutcome::Packed(outgoing) => Ok(f64::from(self.host.tables.borrow_mut().outgoing.insert(*outgoing))),
             PackOutcome::NoMemory(error, bytes) => {
                 self.host.scratch.write(0, &[bytes as f64]);
                 Ok(refusal(error))
@@ -286,10 +281,12 @@ impl NativeLane {
         }
     }
 
-    /// Ends one subscriber's own stream.
+    /// Ends one subscriber's own stream: well, or with an error's code and message.
     #[napi]
-    pub fn finish_connection(&self, publisher: u32, connection: f64) -> Result<()> {
-        self.publisher(publisher)?.finish(connection as u64);
+    pub fn finish_connection(&self, publisher: u32, connection: f64, failure: Option<Vec<String>>) -> Result<()> {
+        let failure = failure.unwrap_or_default();
+        let failure = if let [code, message] = &failure[..] { Some((code.as_str(), message.as_str())) } else { None };
+        self.publisher(publisher)?.finish(connection as u64, failure);
         Ok(())
     }
 

@@ -71,12 +71,23 @@ impl std::panic::RefUnwindSafe for Body {}
 
 enum Owner {
     /// `firsts` has, for each range, the loan that begins it.
-    Lease { link: Arc<Link>, addresses: Vec<u64>, loans: Vec<Option<Loan>>, firsts: Vec<usize> },
+    Lease {
+        link: Arc<Link>,
+        addresses: Vec<u64>,
+        loans: Vec<Option<Loan>>,
+        firsts: Vec<usize>,
+    },
     /// Arrays that somebody else made.
-    Buffers { _buffers: Vec<Buffer> },
+    Buffers {
+        _buffers: Vec<Buffer>,
+    },
     /// One allocation of ours.
-    Packed { _buffer: Buffer },
-    Inline { _bytes: Bytes },
+    Packed {
+        _buffer: Buffer,
+    },
+    Inline {
+        _bytes: Bytes,
+    },
 }
 
 impl Body {
@@ -107,7 +118,11 @@ impl Body {
     }
 
     /// A body that a peer lent: one loan per buffer, `None` for empty ones, and every address that has to go back.
-    pub(crate) fn of_loans(link: &Arc<Link>, loans: Vec<Option<Loan>>, addresses: Vec<u64>) -> (Arc<Self>, Vec<Placed>) {
+    pub(crate) fn of_loans(
+        link: &Arc<Link>,
+        loans: Vec<Option<Loan>>,
+        addresses: Vec<u64>,
+    ) -> (Arc<Self>, Vec<Placed>) {
         let spans: Vec<_> = loans.iter().map(|l| l.as_ref().map(|l| (l.pointer, l.length))).collect();
         let mapping = |i: usize| {
             let mapping = loans.get(i).and_then(Option::as_ref).and_then(|l| l.mapping.as_ref());
@@ -277,9 +292,8 @@ impl Dictionary {
         body: &Arc<Body>,
         buffers: &[Placed],
     ) -> Result<Self, PlaneError> {
-        let values = |header, body, placed| {
-            assemble_values(&field.value_type, header, to_buffers(body, placed), 0, &|_| None)
-        };
+        let values =
+            |header, body, placed| assemble_values(&field.value_type, header, to_buffers(body, placed), 0, &|_| None);
         let bytes: usize = self.buffers.iter().chain(buffers).map(|placed| placed.length).sum();
         if bytes > MAX_EXTENDED {
             return Err(PlaneError::Protocol(arrowlane_dissociated::ProtocolError::Limit {

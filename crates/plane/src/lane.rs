@@ -83,8 +83,8 @@ impl Lane {
     /// A lane for the calling thread's event loop.
     pub fn new() -> Result<Arc<Self>, PlaneError> {
         let reactor = Reactor::new()?;
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| TransportError::io("eventfd", e))?;
+        let event =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| TransportError::io("eventfd", e))?;
         let alarm = Arc::new(Alarm(event));
         reactor.watch(alarm.0.as_fd(), Interest::Read, alarm.clone(), 0)?;
         Ok(Arc::new(Self {

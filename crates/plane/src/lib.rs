@@ -29,6 +29,9 @@ pub use batch::{Batch, BatchSchema, Body, Dictionary, HostRange, Placed, identit
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use outgoing::{Outgoing, OutgoingDictionary};
-pub use publisher::{ConnectionId, MAX_QUEUED_BATCHES, PackOutcome, Prepared, Publisher, PublisherOptions, PublisherStatistics, Queue, SendOutcome};
+pub use publisher::{
+    ConnectionId, MAX_QUEUED_BATCHES, PackOutcome, Prepared, Publisher, PublisherOptions, PublisherStatistics, Queue,
+    SendOutcome,
+};
 pub use pulse::Pulse;
 pub use subscription::{Subscription, SubscriptionOptions, Target};

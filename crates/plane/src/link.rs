@@ -130,7 +130,8 @@ impl Link {
     }
 
     /// No batches any more; held ones stay valid. The connection ends now, or with its last lease: while a lease is
-    /// held, the publisher must not believe that this consumer is gone. Nothing is read from it any more.
+    /// held, the publisher must not believe that this consumer is gone. What is under way is still to be read, and given
+    /// back, until [`stop_reading`](Self::stop_reading).
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let mut wire = self.wire.lock();
@@ -141,7 +142,11 @@ impl Link {
         if wire.receiver.is_none() {
             self.hang_up(&mut wire);
         }
-        self.stop_watching(&mut wire);
+    }
+
+    /// Nothing follows: the connection is kept for the leases that are held, and for nothing else.
+    pub(crate) fn stop_reading(&self) {
+        self.stop_watching(&mut self.wire.lock());
     }
 
     fn stop_watching(&self, wire: &mut Wire) {

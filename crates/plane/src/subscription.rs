@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Batch, BatchSchema, Body, Dictionary, Event, Lane, PlaneError, Placed,
+    Batch, BatchSchema, Body, Dictionary, Event, Lane, Placed, PlaneError,
     link::{Link, Wire},
     publisher::MAX_QUEUED_BATCHES,
     topic::{Tags, read_greeting},
@@ -66,6 +66,8 @@ struct State {
     dictionaries: HashMap<i64, Arc<Dictionary>>,
     delivered: Delivered,
     ended: bool,
+    /// Closed by the application: what still arrives goes back unseen, until the publisher's end.
+    draining: bool,
 }
 
 /// Batches that were delivered and not yet taken by the application. An honest publisher stops at its queue's bound; this
@@ -176,7 +178,8 @@ impl Subscription {
         if let Some(lane) = &lane {
             Self::stop_watching(&mut state, lane);
         }
-        let link = state.link.take();
+        let link = state.link.clone();
+        state.draining = true;
         let dictionaries = std::mem::take(&mut state.dictionaries);
         drop(state);
         drop(dictionaries);
@@ -194,7 +197,7 @@ impl Subscription {
         }
     }
 
-    fn link_ready(self: &Arc<Self>, lane: &Arc<Lane>, readiness: Readiness) {
+    fn link_ready(&self, lane: &Arc<Lane>, readiness: Readiness) {
         let Some(link) = self.state.lock().link.clone() else { return };
         if readiness.writable {
             link.flush();
@@ -205,6 +208,21 @@ impl Subscription {
         let mut arrived = Vec::new();
         let result = self.read(&link, &mut arrived);
         let mut state = self.state.lock();
+        if state.draining {
+            let over = result.is_err() || arrived.iter().any(|event| matches!(event, Arrived::End));
+            for event in arrived {
+                // A batch's lease ends here, unseen; a dictionary's with it.
+                drop(self.handle(&mut state, &link, event));
+                state.dictionaries.clear();
+                state.delivered.take();
+            }
+            if over {
+                state.link = None;
+                drop(state);
+                link.stop_reading();
+            }
+            return;
+        }
         let mut failure = None;
         for event in arrived {
             match self.handle(&mut state, &link, event) {
@@ -275,7 +293,8 @@ impl Subscription {
                 None
             }
             Arrived::Batch { header, metadata, body, bytes } => {
-                let schema = state.schema.clone().ok_or_else(|| PlaneError::SchemaMismatch("there is none yet".into()))?;
+                let schema =
+                    state.schema.clone().ok_or_else(|| PlaneError::SchemaMismatch("there is none yet".into()))?;
                 schema.shape.check(&header)?;
                 state.delivered.add(bytes, cost(&header, &metadata, &body))?;
                 let (body, buffers) = body.into_body(link);
@@ -326,10 +345,14 @@ impl Subscription {
                     link.hang_up(&mut link.wire.lock());
                 } else {
                     link.close();
+                    link.stop_reading();
                 }
                 lane.emit(self.id, Event::Failed(error));
             }
-            None => link.close(),
+            None => {
+                link.close();
+                link.stop_reading();
+            }
         }
         lane.remove(self.id);
     }
@@ -338,10 +361,11 @@ impl Subscription {
 impl Source for Subscription {
     fn ready(&self, token: u64, readiness: Readiness) {
         let Some(lane) = self.lane.upgrade() else { return };
-        let Some(this) = lane.subscription(self.id) else { return };
         if token == LINK {
-            return this.link_ready(&lane, readiness);
+            // Also when it was closed, and the lane knows it no more.
+            return self.link_ready(&lane, readiness);
         }
+        let Some(this) = lane.subscription(self.id) else { return };
         if let Some((watch, _)) = &this.state.lock().watch {
             watch.drain();
         }

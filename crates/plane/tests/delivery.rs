@@ -123,7 +123,7 @@ fn the_bound_in_bytes_holds_and_one_batch_always_fits() {
 }
 
 #[test]
-fn batches_without_bytes_arrive_and_never_fill_the_queue() {
+fn batches_without_bytes_arrive_and_are_bounded_like_others() {
     let world = World::new();
     let queue = Queue { batches: 4, bytes: 100 };
     let (mut producer, mut consumers) = world.connected(PublisherOptions { queue, ..options() }, 1);
@@ -137,7 +137,16 @@ fn batches_without_bytes_arrive_and_never_fill_the_queue() {
         let batch = consumers[0].take().expect("delivered");
         assert_eq!((batch.header.rows, batch.body.ranges().len()), (number as u64, 0));
         assert_eq!(batch.to_arrow().expect("arrays"), no_columns(number));
+        settle(&mut producer, &mut consumers);
     }
+    for _ in 0..4 {
+        assert_eq!(producer.send(&no_columns(1)), SendOutcome::Sent(1));
+        settle(&mut producer, &mut consumers);
+    }
+    assert_eq!(producer.send(&no_columns(1)), SendOutcome::NoRoom, "nobody took them");
+    assert!(consumers[0].take().is_some());
+    settle(&mut producer, &mut consumers);
+    assert_eq!(producer.send(&no_columns(1)), SendOutcome::Sent(1));
     assert_eq!(producer.used(), 0);
 }
 
@@ -204,7 +213,7 @@ fn every_subscriber_can_have_a_stream_of_its_own() {
             let out = producer.pack(&numbered(number, 3));
             assert_eq!(producer.publisher.try_send_to(id, &out).expect("sent"), SendOutcome::Sent(1));
         }
-        producer.publisher.finish(id);
+        producer.publisher.finish(id, None);
         let out = producer.pack(&numbered(number, 3));
         assert!(matches!(producer.publisher.try_send_to(id, &out), Err(PlaneError::Closed)), "it ended");
     }

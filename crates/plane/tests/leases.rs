@@ -12,7 +12,9 @@ use support::*;
 /// What can happen. Numbers choose among what there is, modulo its count.
 #[derive(Debug, Clone)]
 enum Step {
-    Send { rows: usize },
+    Send {
+        rows: usize,
+    },
     Join,
     Take(usize),
     /// Ends a lease here.

@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use arrowlane_memory::{AllocateError, Block};
-use arrowlane_plane::PublisherOptions;
+use arrowlane_plane::{PublisherOptions, Queue};
 use support::*;
 
 const MIB: usize = 1 << 20;
@@ -40,38 +42,46 @@ fn filled(producer: &Producer, bytes: usize) -> Vec<Block> {
 fn a_large_batch_finds_room_when_small_idle_segments_fill_the_pool() {
     let world = World::new();
     let limit = 160 * MIB;
+    let queue = Queue { batches: 64, bytes: 1 << 40 };
     let (mut producer, mut consumers) =
-        world.connected(PublisherOptions { memory: limit as u64, ..options() }, 2);
-    for round in 0..3 {
-        // Small batches in every segment, so that both subscribers know all of them.
-        let blocks = filled(&producer, 30 * MIB);
-        drop(blocks);
-        assert!(producer.publisher.pool().statistics().segments > 1, "round {round}");
-        for number in 0..3 {
-            producer.send(&numbered(number, 100_000));
-        }
-        settle(&mut producer, &mut consumers);
-        for consumer in &mut consumers {
-            while let Some(batch) = consumer.take() {
-                drop(batch);
-            }
-        }
-        settle(&mut producer, &mut consumers);
-        assert_eq!(producer.used(), 0);
-        // Larger than any segment, and not larger than the limit.
-        let block = allocate(&mut producer, &mut consumers, 150 * MIB);
-        assert!(block.capacity() >= 150 * MIB);
-        assert!(producer.publisher.pool().statistics().capacity <= limit as u64);
-        drop(block);
-        // And the memory that took the place of the other serves batches, under numbers that were used before.
-        producer.send(&numbered(7, 1000));
-        settle(&mut producer, &mut consumers);
-        for consumer in &mut consumers {
-            assert_numbered(&consumer.take().expect("delivered"), 7, 1000);
-            assert!(consumer.failed.is_none());
-        }
-        settle(&mut producer, &mut consumers);
+        world.connected(PublisherOptions { memory: limit as u64, queue, ..options() }, 2);
+    // Blocks in every segment, so that both subscribers know all of them.
+    let blocks = filled(&producer, 30 * MIB);
+    assert!(producer.publisher.pool().statistics().segments > 1);
+    let free: Vec<_> = (0..4).map(|_| numbered(1, 1_200_000)).collect();
+    drop(blocks);
+    let sent: Vec<_> = free.iter().map(|batch| producer.pack(batch)).collect();
+    let segments: BTreeSet<_> = sent.iter().map(|out| out.block.as_ref().expect("bytes").segment()).collect();
+    assert!(segments.len() > 1, "the subscribers know {segments:?}");
+    for out in &sent {
+        producer.publisher.try_send(out).expect("sent");
     }
+    drop(sent);
+    settle(&mut producer, &mut consumers);
+    for consumer in &mut consumers {
+        while let Some(batch) = consumer.take() {
+            assert_numbered(&batch, 1, 1_200_000);
+        }
+    }
+    settle(&mut producer, &mut consumers);
+    assert_eq!(producer.used(), 0);
+    // Larger than any segment, and not larger than the limit.
+    let block = allocate(&mut producer, &mut consumers, 150 * MIB);
+    assert!(block.capacity() >= 150 * MIB);
+    assert!(producer.publisher.pool().statistics().capacity <= limit as u64);
+    drop(block);
+    // The memory that took the place of the other serves batches, under a number that was used before.
+    let out = producer.pack(&numbered(7, 1000));
+    assert!(segments.contains(&out.block.as_ref().expect("bytes").segment()));
+    producer.publisher.try_send(&out).expect("sent");
+    drop(out);
+    settle(&mut producer, &mut consumers);
+    for consumer in &mut consumers {
+        assert!(consumer.failed.is_none());
+        assert_numbered(&consumer.take().expect("delivered"), 7, 1000);
+    }
+    settle(&mut producer, &mut consumers);
+    assert_eq!((producer.used(), producer.left.len()), (0, 0));
 }
 
 #[test]
@@ -79,8 +89,7 @@ fn room_is_made_when_a_subscriber_acknowledges_leaves_or_closed_before() {
     for how in 0..3 {
         let world = World::new();
         let limit = 160 * MIB;
-        let (mut producer, mut consumers) =
-            world.connected(PublisherOptions { memory: limit as u64, ..options() }, 2);
+        let (mut producer, mut consumers) = world.connected(PublisherOptions { memory: limit as u64, ..options() }, 2);
         drop(filled(&producer, 30 * MIB));
         // One batch in each segment: all are known to both.
         let blocks = filled(&producer, 60 * MIB);
@@ -157,11 +166,11 @@ fn whoever_waits_for_memory_is_told_when_a_block_comes_back_unsent_on_any_thread
 #[test]
 fn whoever_waits_for_memory_is_told_when_a_subscriber_gives_it_back() {
     let world = World::new();
-    let (mut producer, mut consumers) =
-        world.connected(PublisherOptions { memory: 64 << 20, ..options() }, 1);
+    let (mut producer, mut consumers) = world.connected(PublisherOptions { memory: 64 << 20, ..options() }, 1);
     producer.send(&numbered(0, 1_000_000));
     settle(&mut producer, &mut consumers);
     let held = consumers[0].take().expect("delivered");
+    settle(&mut producer, &mut consumers);
     let blocks = filled(&producer, MIB);
     assert_eq!(producer.publisher.allocate(20 * MIB).err(), Some(AllocateError::Full));
     let rooms = producer.rooms;

@@ -3,7 +3,7 @@
 
 mod support;
 
-use arrowlane_plane::Batch;
+use arrowlane_plane::{Batch, PublisherOptions};
 use support::*;
 
 fn scribble(batch: &Batch) {
@@ -17,9 +17,10 @@ fn scribble(batch: &Batch) {
 
 fn hidden(rows: usize) {
     let world = World::new();
-    let (mut producer, mut consumers) = world.connected(options(), 2);
+    let (mut producer, mut consumers) = world.connected(PublisherOptions { memory: 128 << 20, ..options() }, 2);
     let mut place = None;
-    for number in 0..20 {
+    // Numbers of one length: then all batches have one, and so their blocks.
+    for number in 100..120 {
         let neighbour = producer.pack(&numbered(1000, 10));
         let out = producer.pack(&numbered(number, rows));
         let block = out.block.as_ref().expect("bytes").address();
@@ -27,10 +28,10 @@ fn hidden(rows: usize) {
         producer.publisher.try_send(&neighbour).expect("sent");
         producer.publisher.try_send(&out).expect("sent");
         settle(&mut producer, &mut consumers);
-        for at in 0..2 {
+        for consumer in &mut consumers {
             // The second subscriber looks after the first has written, and so does the producer.
-            let beside = consumers[at].take().expect("delivered");
-            let batch = consumers[at].take().expect("delivered");
+            let beside = consumer.take().expect("delivered");
+            let batch = consumer.take().expect("delivered");
             assert_numbered(&batch, number, rows);
             scribble(&batch);
             assert_numbered(&beside, 1000, 10);
@@ -57,7 +58,7 @@ fn nor_where_the_pages_are_discarded_on_another_thread() {
 #[test]
 fn a_block_does_not_return_before_what_was_written_in_it_is_gone() {
     let world = World::new();
-    let (mut producer, mut consumers) = world.connected(options(), 1);
+    let (mut producer, mut consumers) = world.connected(PublisherOptions { memory: 32 << 20, ..options() }, 1);
     for number in 0..30 {
         producer.send(&numbered(number, 400_000));
         settle(&mut producer, &mut consumers);

@@ -1,11 +1,6 @@
 //! The trait that every transport implements.
 
-use std::{
-    any::Any,
-    os::fd::BorrowedFd,
-    ptr::NonNull,
-    sync::Arc,
-};
+use std::{any::Any, os::fd::BorrowedFd, ptr::NonNull, sync::Arc};
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{Block, Pool, shared::Mapping};

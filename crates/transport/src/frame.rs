@@ -82,11 +82,12 @@ impl Header {
             return Err(TransportError::Framing("reserved header bytes are not zero".into()));
         }
         if length > MAX_PAYLOAD {
-            return Err(TransportError::Framing(format!("a frame of {length} bytes is over the limit of {MAX_PAYLOAD}")));
+            return Err(TransportError::Framing(format!(
+                "a frame of {length} bytes is over the limit of {MAX_PAYLOAD}"
+            )));
         }
-        let tag = u64::from_le_bytes([
-            bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15],
-        ]);
+        let tag =
+            u64::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]]);
         Ok(Self { length, kind, tag })
     }
 }

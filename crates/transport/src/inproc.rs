@@ -42,8 +42,8 @@ struct Queue {
 
 impl Queue {
     fn new() -> Result<Arc<Self>, TransportError> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| TransportError::io("eventfd", e))?;
+        let event =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| TransportError::io("eventfd", e))?;
         Ok(Arc::new(Self { messages: Mutex::default(), event, closed: AtomicBool::new(false) }))
     }
 

@@ -80,7 +80,12 @@ fn polled(end: &dyn Endpoint, wait: &Timespec) -> bool {
 
 /// Flushes and receives on both ends until `done`. Calls `receive` only where the descriptor says so, as an event loop
 /// does: what it does not say is never seen.
-pub fn pump(a: &mut dyn Endpoint, b: &mut dyn Endpoint, seen: [&mut Seen; 2], mut done: impl FnMut([&Seen; 2]) -> bool) {
+pub fn pump(
+    a: &mut dyn Endpoint,
+    b: &mut dyn Endpoint,
+    seen: [&mut Seen; 2],
+    mut done: impl FnMut([&Seen; 2]) -> bool,
+) {
     let [at_a, at_b] = seen;
     let mut idle = 0;
     while !done([at_a, at_b]) {

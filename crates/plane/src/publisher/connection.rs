@@ -8,18 +8,12 @@ use std::{
     },
 };
 
-use arrowlane_dissociated::{
-    Body, Pair, ProtocolError, Sender, SenderConfig, SenderEvent, encode_dictionary,
-};
+use arrowlane_dissociated::{Body, Pair, ProtocolError, Sender, SenderConfig, SenderEvent, encode_dictionary};
 use arrowlane_memory::{Block, Pool};
 use arrowlane_transport::{Endpoint, Inbox, Interest, Source, TransportError, shm::ShmEndpoint};
 
 use super::{ConnectionId, Queue};
-use crate::{
-    Lane, Outgoing, PlaneError,
-    outgoing::pairs,
-    topic::TAGS,
-};
+use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
 const MAX_QUEUED: usize = 1 << 20;
@@ -117,8 +111,9 @@ impl Connection {
         self.announced = true;
     }
 
-    pub(super) fn was_announced(&self) -> bool {
-        self.announced
+    /// Whether it was announced and its leaving was not: `true` once.
+    pub(super) fn leave(&mut self) -> bool {
+        std::mem::take(&mut self.announced)
     }
 
     pub(super) fn is_queued(&self) -> bool {
@@ -197,18 +192,19 @@ impl Connection {
             put(sender, endpoint, pool, &self.leases, &flatbuffer, &pairs, dictionary.block.as_ref())?;
         }
         put(sender, endpoint, pool, &self.leases, message.flatbuffer, message.pairs, out.block.as_ref())?;
-        // A batch without bytes never comes back, so it cannot be waited for either.
-        if self.window.back().copied().unwrap_or(sender.consumed_bytes()) < sender.sent_bytes() {
-            self.window.push_back(sender.sent_bytes());
-        }
+        self.window.push_back(sender.sent_bytes());
         Ok(true)
     }
 
-    pub(super) fn finish(&mut self) {
+    /// Ends its stream: well, or with an error's code and message.
+    pub(super) fn finish(&mut self, failure: Option<(&str, &str)>) {
         let phase = std::mem::replace(&mut self.talk.phase, Phase::Greeted);
         self.talk.phase = match phase {
             Phase::Streaming(mut sender) => {
-                sender.finish(&mut self.endpoint);
+                match failure {
+                    Some((code, message)) => sender.fail(code, message, &mut self.endpoint),
+                    None => sender.finish(&mut self.endpoint),
+                }
                 Phase::Ended(sender)
             }
             // It came as the publisher closed: its stream ends before it began.
@@ -235,7 +231,7 @@ impl Connection {
             }
         }
         if self.talk.cancelled && self.takes_part() {
-            self.finish();
+            self.finish(None);
         }
         Ok(())
     }

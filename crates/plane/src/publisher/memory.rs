@@ -29,11 +29,7 @@ impl Publisher {
 
     /// Asks the pool for a block of `bytes`. Where it is full, whoever asks is told of what comes back, and segments
     /// that are too small for this block are given up, so that a larger one can take their place.
-    pub(super) fn ask<T>(
-        &self,
-        bytes: u64,
-        ask: impl Fn() -> Result<T, AllocateError>,
-    ) -> Result<T, AllocateError> {
+    pub(super) fn ask<T>(&self, bytes: u64, ask: impl Fn() -> Result<T, AllocateError>) -> Result<T, AllocateError> {
         let first = ask();
         self.shrink();
         if !matches!(first, Err(AllocateError::Full)) {

@@ -92,7 +92,8 @@ pub struct Prepared {
 impl Publisher {
     /// Takes the topic's name and its first memory. Blocks: called off the event loop.
     pub fn prepare(folder: Arc<Folder>, topic: &str, options: PublisherOptions) -> Result<Prepared, PlaneError> {
-        let config = PoolConfig { kind: arrowlane_memory::Kind::Shared, limit: options.memory, ..PoolConfig::default() };
+        let config =
+            PoolConfig { kind: arrowlane_memory::Kind::Shared, limit: options.memory, ..PoolConfig::default() };
         let pool = Pool::new(config)?;
         pool.grow(1)?;
         let listener = ShmListener::bind(folder, topic)?;
@@ -109,8 +110,10 @@ impl Publisher {
         let waiting = Arc::new(Waiting { publisher: id, lane: Arc::downgrade(lane), flag });
         let on_return = Arc::clone(&waiting);
         pool.set_on_return(Box::new(move || on_return.end()));
-        let options =
-            PublisherOptions { queue: Queue { batches: options.queue.batches.min(MAX_QUEUED_BATCHES), ..options.queue }, ..options };
+        let options = PublisherOptions {
+            queue: Queue { batches: options.queue.batches.min(MAX_QUEUED_BATCHES), ..options.queue },
+            ..options
+        };
         let publisher = Arc::new(Self {
             id,
             topic,
@@ -192,17 +195,18 @@ impl Publisher {
         Ok(SendOutcome::Sent(1))
     }
 
-    /// Ends one subscriber's own stream.
-    pub fn finish(self: &Arc<Self>, id: ConnectionId) {
+    /// Ends one subscriber's own stream: well, or with an error's code and message.
+    pub fn finish(self: &Arc<Self>, id: ConnectionId, failure: Option<(&str, &str)>) {
         let mut state = self.state.lock();
         if let Some(connection) = state.connections.get_mut(&id) {
-            connection.finish();
+            connection.finish(failure);
         }
         self.acknowledged(&mut state, id, None);
         self.flush_connection(&mut state, id);
     }
 
-    /// Ends the stream of every subscriber and gives the name back. [`Event::Closed`] follows when all is handed over;
+    /// Ends the stream of every subscriber and gives the name back; streams of subscribers' own that are not finished end
+    /// with an error. [`Event::Closed`] follows when all is handed over;
     /// batches that subscribers hold stay valid.
     pub fn close(self: &Arc<Self>) {
         let mut state = self.state.lock();
@@ -210,8 +214,10 @@ impl Publisher {
         self.stop_listening(&mut state);
         let ids: Vec<_> = state.connections.keys().copied().collect();
         // All of them first: when one is flushed, those that nothing is owed to are let go.
+        let unfinished =
+            self.options.per_subscriber.then_some(("ERR_CLOSED", "the publisher was closed before this stream's end"));
         for connection in state.connections.values_mut() {
-            connection.finish();
+            connection.finish(unfinished);
         }
         for id in ids {
             self.flush_connection(&mut state, id);
@@ -317,10 +323,10 @@ impl Publisher {
     }
 
     fn remove(&self, state: &mut State, id: ConnectionId) {
-        let Some(connection) = state.connections.remove(&id) else { return };
+        let Some(mut connection) = state.connections.remove(&id) else { return };
         if let Some(lane) = self.lane.upgrade() {
             connection.forget(&lane);
-            if connection.was_announced() {
+            if connection.leave() {
                 lane.emit(self.id, Event::Left(id));
             }
         }
@@ -388,6 +394,10 @@ impl Publisher {
         if !was && is {
             connection.announce();
             lane.emit(self.id, Event::Joined(id));
+        }
+        if was && !is && connection.leave() {
+            // It wants no more; the connection stays for the leases that it holds.
+            lane.emit(self.id, Event::Left(id));
         }
         let (done, retired) = (connection.is_done(), connection.take_retired());
         if is {

@@ -19,9 +19,10 @@ use arrowlane_plane::{
 use arrowlane_transport::shm::Folder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+/// Little memory: making it takes the time of most tests.
 pub fn options() -> PublisherOptions {
     PublisherOptions {
-        memory: 256 << 20,
+        memory: 8 << 20,
         queue: Queue { batches: 64, bytes: 64 << 20 },
         min_subscribers: 1,
         per_subscriber: false,

@@ -90,7 +90,11 @@ impl ShmEndpoint {
                 }
                 Kind::Segment => {
                     let descriptor = self.input.take_descriptor();
-                    self.lent.as_mut().ok_or_else(lends_nothing)?.map(header.tag, self.input.bytes(payload), descriptor)?;
+                    self.lent.as_mut().ok_or_else(lends_nothing)?.map(
+                        header.tag,
+                        self.input.bytes(payload),
+                        descriptor,
+                    )?;
                     self.output.reply(Kind::SegmentAcknowledged, header.tag);
                 }
                 Kind::SegmentAcknowledged => {
@@ -163,7 +167,9 @@ impl Endpoint for ShmEndpoint {
             }
         };
         if self.output.replies() > MAX_REPLIES {
-            return Err(TransportError::Framing(format!("more than {MAX_REPLIES} answers wait for the peer to read them")));
+            return Err(TransportError::Framing(format!(
+                "more than {MAX_REPLIES} answers wait for the peer to read them"
+            )));
         }
         // Acknowledgements go out at once: a sender may be waiting for them.
         match self.flush() {
@@ -242,8 +248,9 @@ mod tests {
 
     #[test]
     fn everything_that_was_sent_before_the_peer_closed_is_received() {
-        let pool = Pool::new(PoolConfig { kind: Kind::Shared, limit: 1 << 20, segment: 1 << 20, ..PoolConfig::default() })
-            .expect("pool");
+        let pool =
+            Pool::new(PoolConfig { kind: Kind::Shared, limit: 1 << 20, segment: 1 << 20, ..PoolConfig::default() })
+                .expect("pool");
         pool.grow(1).expect("memory");
         let block = pool.try_allocate(1).expect("block");
         let (mut sender, mut receiver) = ShmEndpoint::pair().expect("socketpair");

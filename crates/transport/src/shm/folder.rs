@@ -57,8 +57,7 @@ impl Folder {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(TransportError::io("creating the folder of sockets", error)),
         }
-        let unsafe_folder =
-            |reason: String| TransportError::UnsafeFolder { path: path.display().to_string(), reason };
+        let unsafe_folder = |reason: String| TransportError::UnsafeFolder { path: path.display().to_string(), reason };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let descriptor = fs::open(path, flags, Mode::empty())
             .map_err(|e| unsafe_folder(format!("it cannot be opened as a folder ({e})")))?;

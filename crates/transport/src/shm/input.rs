@@ -76,7 +76,10 @@ impl Input {
         }
         if received.flags.contains(ReturnFlags::CTRUNC) && self.descriptors.len() - before < MAX_DESCRIPTORS {
             // There was space for more, but the system could not open what was sent.
-            return Err(TransportError::io("receiving memory (raise this process's limit of open files, ulimit -n)", Errno::MFILE));
+            return Err(TransportError::io(
+                "receiving memory (raise this process's limit of open files, ulimit -n)",
+                Errno::MFILE,
+            ));
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
             return Err(TransportError::Framing("more descriptors came than any frame has".into()));

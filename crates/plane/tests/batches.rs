@@ -1,0 +1,71 @@
+//! Batches of every type, over arrays of this process, in copies, and through a publisher.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod support;
+
+#[path = "../../arrow-c/tests/samples/mod.rs"]
+mod samples;
+
+use arrow_array::{Array, RecordBatch};
+use arrowlane_plane::{Batch, PlaneError, SendOutcome};
+use support::*;
+
+fn check(name: &str, sent: &RecordBatch, batch: Result<Batch, PlaneError>) {
+    let batch = batch.unwrap_or_else(|e| panic!("{name}: {e}"));
+    let arrow = batch.to_arrow().unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_same(name, sent, &arrow);
+    // The arrays keep what they need.
+    drop(batch);
+    assert_same(name, sent, &arrow);
+}
+
+fn assert_same(name: &str, sent: &RecordBatch, got: &RecordBatch) {
+    for column in got.columns() {
+        column.to_data().validate_full().unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    assert_eq!(got.schema(), sent.schema(), "{name}");
+    assert_eq!(got.num_rows(), sent.num_rows(), "{name}");
+    for (a, b) in got.columns().iter().zip(sent.columns()) {
+        assert_eq!(&a.to_data(), &b.to_data(), "{name}");
+    }
+}
+
+#[test]
+fn every_type_goes_into_a_batch_and_out_again_without_and_with_a_copy() {
+    for (name, sent) in samples::samples() {
+        check(&name, &sent, Batch::from_arrow(&sent, Vec::new()));
+        check(&name, &sent, Batch::copy_of(&sent, Vec::new()));
+    }
+}
+
+#[test]
+fn every_type_travels_through_a_publisher() {
+    for (name, sent) in samples::samples() {
+        let world = World::new();
+        let (mut producer, mut consumers) = world.connected(options(), 1);
+        assert_eq!(producer.send(&sent), SendOutcome::Sent(1), "{name}");
+        producer.send(&sent);
+        settle(&mut producer, &mut consumers);
+        for _ in 0..2 {
+            let batch = consumers[0].take().unwrap_or_else(|| panic!("{name}: {:?}", consumers[0].failed));
+            assert_same(&name, &sent, &batch.to_arrow().unwrap_or_else(|e| panic!("{name}: {e}")));
+        }
+        producer.publisher.close();
+        settle(&mut producer, &mut consumers);
+        assert!(consumers[0].ended, "{name}: {:?}", consumers[0].failed);
+    }
+}
+
+#[test]
+fn a_batch_over_arrays_is_no_copy_and_a_copy_is_one() {
+    let sent = numbered(1, 1000);
+    let address = sent.column(0).to_data().buffers()[0].as_ptr() as usize;
+    let of = |batch: &Batch| batch.to_arrow().expect("arrays").column(0).to_data().buffers()[0].as_ptr() as usize;
+    let over = Batch::from_arrow(&sent, Vec::new()).expect("a batch");
+    assert_eq!(of(&over), address);
+    let copy = Batch::copy_of(&sent, Vec::new()).expect("a batch");
+    assert_ne!(of(&copy), address);
+    assert_eq!(copy.body.ranges().len(), 1, "one block");
+    assert_eq!(copy.body.ranges()[0].pointer.as_ptr() as usize % 64, 0);
+    assert!(!copy.body.is_lent() && over.body.is_lent());
+}
