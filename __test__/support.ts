@@ -231,7 +231,7 @@ export async function runChild(
   options?: ConstructorParameters<typeof Child>[1],
 ): Promise<Ended> {
   const child = new Child(script, options);
-  const deadline = setTimeout(() => child.kill(), 60_000);
+  const deadline = setTimeout(() => child.kill(), 110_000);
   try {
     return await child.ended;
   } finally {

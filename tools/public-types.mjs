@@ -1,8 +1,9 @@
 /**
- * Writes index.d.ts, the public contract, from ts/index.ts. With `--check` it writes nothing and fails when the
+ * Writes index.d.ts, the public contract, from ts/index.ts. What is marked `@internal` is left out, and a class whose
+ * constructor is gets a private one: nobody outside makes its objects. With `--check` it writes nothing and fails when the
  * committed file says something else than the source.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateDtsBundle } from "dts-bundle-generator";
 import { root } from "./lib/paths.mjs";
@@ -10,18 +11,7 @@ import { root } from "./lib/paths.mjs";
 const entry = "ts/index.ts";
 const target = "index.d.ts";
 
-const [bundle] = generateDtsBundle(
-  [
-    {
-      filePath: join(root, entry),
-      libraries: { importedLibraries: ["apache-arrow"], allowedTypesLibraries: ["node"] },
-      output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
-    },
-  ],
-  { preferredConfigPath: join(root, "tsconfig.json") },
-);
-
-const text = `// Generated from ${entry} by \`npm run types\`; do not edit.\n${bundle.replaceAll("\r\n", "\n")}`;
+const text = `// Generated from ${entry} by \`npm run types\`; do not edit.\n${hideConstructors(bundle())}`;
 const committed = existsSync(join(root, target)) ? readFileSync(join(root, target), "utf8") : "";
 if (text === committed) {
   console.log(`${target} says what ${entry} says`);
@@ -39,4 +29,41 @@ function firstDifference(before, after) {
   const at = b.findIndex((line, index) => line !== a[index]);
   const line = at < 0 ? b.length : at;
   return `line ${line + 1}:\n- ${a[line] ?? "(end)"}\n+ ${b[line] ?? "(end)"}`;
+}
+
+/** The declarations of all that the entry point exports, in one text. */
+function bundle() {
+  const what = {
+    filePath: join(root, entry),
+    libraries: { importedLibraries: ["apache-arrow"], allowedTypesLibraries: ["node"] },
+    output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
+  };
+  try {
+    const [declarations] = generateDtsBundle([what], { preferredConfigPath: join(root, "tsconfig.json") });
+    return declarations.replaceAll("\r\n", "\n");
+  } catch (error) {
+    console.log(`${entry} has errors of its own, \`npx tsc\` names them: ${error.message}`);
+    process.exit(1);
+  }
+}
+
+function hideConstructors(declarations) {
+  let result = declarations;
+  for (const name of classesMadeInside()) {
+    const head = new RegExp(`(declare (?:abstract )?class ${name}\\b[^{]*\\{\\n)(\\t#private;\\n)?`);
+    result = result.replace(head, "$1$2\tprivate constructor();\n");
+  }
+  return result;
+}
+
+/** Names of the classes whose constructor is marked `@internal`. */
+function* classesMadeInside() {
+  const marked = /\/\*\*(?:(?!\*\/)[\s\S])*@internal(?:(?!\*\/)[\s\S])*\*\/\s*constructor\(/g;
+  for (const file of readdirSync(join(root, "ts"), { recursive: true })) {
+    if (!file.endsWith(".ts")) continue;
+    const source = readFileSync(join(root, "ts", file), "utf8");
+    for (const { index } of source.matchAll(marked)) {
+      yield [...source.slice(0, index).matchAll(/\bclass (\w+)/g)].at(-1)[1];
+    }
+  }
 }

@@ -35,7 +35,7 @@ const reads: Record<string, (vector: arrow.Vector) => unknown> = {
   iteration: (v) => Array.from(v),
   toArray: (v) => v.toArray(),
   toJSON: (v) => v.toJSON(),
-  toString: (v) => v.toString(),
+  toString: (v: arrow.Vector) => v.toString(),
   nullCount: (v) => v.nullCount,
   indexOf: (v) => v.indexOf(v.get(0)),
   "slice and read": (v) => v.slice(0, 2).get(0),

@@ -242,7 +242,7 @@ test("a writer whose sending fails gives its memory back", async () => {
 test("many writers are open at once", async () => {
   const { publisher, subscriptions, pending } = await connected(stage);
   const writers = await Promise.all(Array.from({ length: 20 }, () => publisher.allocate(numbersSchema, 7)));
-  writers.forEach((writer, n) => writer.column("i").fill(n));
+  for (const [n, writer] of writers.entries()) writer.column("i").fill(n);
   for (const writer of writers.toReversed()) await publisher.send(writer);
   const received = [await pending[0]];
   while (received.length < 20) received.push(await take(subscriptions[0]));

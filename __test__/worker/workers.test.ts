@@ -128,15 +128,17 @@ describe.each(wakeups)("woken by %s", (_, wakeup) => {
     ),
   );
 
-  test("fifty workers leave no descriptor, no mapping and no allocation behind", () =>
-    ends(
-      `const round = async (n) => {
-         const out = await publish(topic + n);
+  test(
+    "fifty workers leave no descriptor, no mapping and no allocation behind",
+    () =>
+      ends(
+        `const round = async (n) => {
+         const out = await publish(topic + n, { memory: 1 << 20 });
          const one = worker(\`
            const s = subscribe(topic + workerData.n);
            const b = (await s.next()).value;
            b.column("i");
-           const own = await publish(topic + "-" + workerData.n, { minSubscribers: 0 });
+           const own = await publish(topic + "-" + workerData.n, { minSubscribers: 0, memory: 1 << 20 });
            await own.send(numbers(1));
            tell("ready");
            if (workerData.n % 2) { b.dispose(); s.close(); await own.close(); } else setInterval(() => {}, 1000);\`, { n });
@@ -158,6 +160,8 @@ describe.each(wakeups)("woken by %s", (_, wakeup) => {
          if (after[name] > before[2][name]) say(name, before[2][name], after[name]);
        }
        say("clean");`,
-      ["clean"],
-    ));
+        ["clean"],
+      ),
+    120_000,
+  );
 });

@@ -16,9 +16,21 @@ export class CommandError extends Error {
 
 const running = new Set();
 
+/** Each command has a process group of its own where there are any, so that nothing it started outlives it. */
+const grouped = process.platform !== "win32";
+
+function kill(child, signal) {
+  try {
+    if (grouped && child.pid) process.kill(-child.pid, signal);
+    else child.kill(signal);
+  } catch {
+    // It ended in the meantime.
+  }
+}
+
 /** Ends every child process that is still running (called when the tool itself is interrupted). */
 export function killAll(signal = "SIGTERM") {
-  for (const child of running) child.kill(signal);
+  for (const child of running) kill(child, signal);
 }
 
 /**
@@ -26,11 +38,13 @@ export function killAll(signal = "SIGTERM") {
  * @param {{name: string, status?: (line: string) => void}} step names the log and hears each last line
  * @param {string} command
  * @param {string[]} args
- * @param {{env?: Record<string, string>, cwd?: string, allowFailure?: boolean}} [options]
+ * @param {{env?: Record<string, string>, cwd?: string, allowFailure?: boolean, minutes?: number}} [options]
+ *   `minutes` is the most it may take: a test that hangs is a failure, not a wait without end
  * @returns {Promise<{code: number, output: string, log: string}>}
  */
 export async function command(step, command, args, options = {}) {
   mkdirSync(logsDir, { recursive: true });
+  const { minutes = 60 } = options;
   const log = join(logsDir, `${step.name.replace(/[^\w.-]+/g, "-")}.log`);
   const sink = createWriteStream(log, { flags: step.logged ? "a" : "w" });
   step.logged = true;
@@ -39,8 +53,15 @@ export async function command(step, command, args, options = {}) {
     cwd: options.cwd ?? root,
     env: { ...process.env, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
+    detached: grouped,
   });
   running.add(child);
+  let late = false;
+  let leftBehind;
+  const limit = setTimeout(() => {
+    late = true;
+    kill(child, "SIGKILL");
+  }, minutes * 60_000);
   const hear = (chunk) => {
     sink.write(chunk);
     const line = String(chunk)
@@ -56,12 +77,22 @@ export async function command(step, command, args, options = {}) {
     code = await new Promise((resolve, reject) => {
       child.on("error", reject);
       child.on("close", (status, signal) => resolve(status ?? signal ?? 1));
+      // What it started and left behind may hold its pipes open: then "close" would never come.
+      child.on("exit", () => {
+        leftBehind = setTimeout(() => {
+          sink.write("\nprocesses were left behind; they are ended now\n");
+          kill(child, "SIGKILL");
+        }, 3000);
+      });
     });
   } catch (error) {
     const hint = error.code === "ENOENT" ? `${command} was not found on the PATH` : error.message;
     throw new CommandError(hint, hint, log);
   } finally {
+    clearTimeout(limit);
+    clearTimeout(leftBehind);
     running.delete(child);
+    if (late) sink.write(`\nstopped: not done after ${minutes} minutes\n`);
     sink.end();
     await finished(sink).catch(() => {});
   }

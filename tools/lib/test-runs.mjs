@@ -13,7 +13,7 @@ const pythonEnv = { ARROWLANE_PYTHON: venvPython, PYTHONDONTWRITEBYTECODE: "1" }
 export async function cargoTests(step, pattern) {
   const args = ["test", "--workspace", "--no-fail-fast", ...(pattern ? ["--", pattern] : [])];
   const env = { ...cargoEnv, ...pythonEnv };
-  const { code, output, log } = await command(step, "cargo", args, { env, allowFailure: true });
+  const { code, output, log } = await command(step, "cargo", args, { env, allowFailure: true, minutes: 20 });
   const sum = { passed: 0, failed: 0, skipped: 0 };
   const results = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/gm;
   for (const [, passed, failed, ignored] of output.matchAll(results)) {
@@ -33,16 +33,9 @@ export async function jestTests(step, pattern) {
   rmSync(file, { force: true });
   const nodeArgs = ["--experimental-vm-modules", "--expose-gc", "--disable-warning=ExperimentalWarning"];
   const args = ["--ci", "--colors=false", "--passWithNoTests", "--json", `--outputFile=${file}`];
-  const { code, output, log } = await packageBin(
-    step,
-    "jest/bin/jest.js",
-    [...args, ...(pattern ? [pattern] : [])],
-    {
-      nodeArgs,
-      env: pythonEnv,
-      allowFailure: true,
-    },
-  );
+  const options = { nodeArgs, env: pythonEnv, allowFailure: true, minutes: 15 };
+  const all = pattern ? [...args, pattern] : args;
+  const { code, output, log } = await packageBin(step, "jest/bin/jest.js", all, options);
   const sum = { passed: 0, failed: 0, skipped: 0 };
   if (existsSync(file)) {
     const result = JSON.parse(readFileSync(file, "utf8"));

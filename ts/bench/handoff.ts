@@ -9,10 +9,10 @@ const MODES = ["callback", "for-await"] as const;
 /** Rounds to warm up and to measure, by payload: ours, and the socket with IPC, whose large ones take seconds each. */
 const PAYLOADS = [
   { payload: 4 * KIB, ours: [4000, 20_000], ipc: [500, 1000], copy: [100, 2000] },
-  { payload: 64 * KIB, ours: [2000, 10_000], ipc: [500, 1000], copy: [100, 2000] },
-  { payload: 4 * MIB, ours: [1000, 4000], ipc: [20, 60], copy: [20, 400] },
-  { payload: 40 * MIB, ours: [500, 2000], ipc: [2, 8], copy: [5, 50] },
-  { payload: 400 * MIB, ours: [20, 60], ipc: [0, 1], copy: [1, 5] },
+  { payload: 64 * KIB, ours: [2000, 5000], ipc: [300, 600], copy: [100, 2000] },
+  { payload: 4 * MIB, ours: [500, 2000], ipc: [10, 30], copy: [20, 400] },
+  { payload: 40 * MIB, ours: [200, 1000], ipc: [1, 4], copy: [5, 50] },
+  { payload: 400 * MIB, ours: [10, 20], ipc: [0, 1], copy: [1, 5] },
 ] as const;
 
 /**

@@ -1,0 +1,445 @@
+// Generated from ts/index.ts by `npm run types`; do not edit.
+import { Binary, Bool, DataType, Date_, Decimal, Duration, FixedSizeBinary, FixedSizeList, Float, Int, Interval, LargeBinary, LargeUtf8, Null, RecordBatch, Schema, Table, Time, Timestamp, TypeMap, Utf8, Vector } from 'apache-arrow';
+
+interface JsonMetadata {
+	key: string;
+	value: string;
+}
+type JsonTimeUnit = "SECOND" | "MILLISECOND" | "MICROSECOND" | "NANOSECOND";
+interface JsonIntType {
+	name: "int";
+	bitWidth: number;
+	isSigned: boolean;
+}
+type JsonType = {
+	name: "null" | "bool" | "utf8" | "largeutf8" | "binary" | "largebinary" | "utf8view" | "binaryview" | "list" | "largelist" | "listview" | "largelistview" | "struct" | "runendencoded";
+} | JsonIntType | {
+	name: "floatingpoint";
+	precision: "HALF" | "SINGLE" | "DOUBLE";
+} | {
+	name: "fixedsizebinary";
+	byteWidth: number;
+} | {
+	name: "decimal";
+	bitWidth?: number;
+	precision: number;
+	scale: number;
+} | {
+	name: "date";
+	unit: "DAY" | "MILLISECOND";
+} | {
+	name: "time";
+	unit: JsonTimeUnit;
+	bitWidth: number;
+} | {
+	name: "timestamp";
+	unit: JsonTimeUnit;
+	timezone?: string | null;
+} | {
+	name: "duration";
+	unit: JsonTimeUnit;
+} | {
+	name: "interval";
+	unit: "YEAR_MONTH" | "DAY_TIME" | "MONTH_DAY_NANO";
+} | {
+	name: "union";
+	mode: "SPARSE" | "DENSE";
+	typeIds: number[];
+} | {
+	name: "fixedsizelist";
+	listSize: number;
+} | {
+	name: "map";
+	keysSorted: boolean;
+};
+interface JsonDictionary {
+	id: number;
+	indexType: JsonIntType;
+	isOrdered: boolean;
+}
+interface JsonField {
+	name: string;
+	nullable: boolean;
+	type: JsonType;
+	children: JsonField[];
+	dictionary?: JsonDictionary;
+	metadata?: JsonMetadata[];
+}
+/** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
+export type ErrorCode = "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
+/** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
+export declare class ArrowlaneError extends Error {
+	readonly code: ErrorCode;
+	constructor(code: ErrorCode, message: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown by every read of a batch after its handle was disposed. */
+export declare class DisposedError extends ArrowlaneError {
+	constructor(message?: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown where a column has a type that apache-arrow cannot hold, or that cannot be written in place. */
+export declare class UnsupportedTypeError extends ArrowlaneError {
+	constructor(message: string, options?: {
+		cause?: unknown;
+	});
+}
+type ElementArray = Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | BigInt64Array | BigUint64Array | Float32Array | Float64Array;
+interface Place {
+	readonly offset: number;
+	readonly length: number;
+}
+type BinaryPlace = {
+	readonly field: JsonField;
+	readonly kind: "binary";
+	readonly validity: Place | undefined;
+	readonly offsets: Place;
+	readonly offsetBytes: 4 | 8;
+	readonly values: Place;
+};
+/** What a column of type `T` is written through. */
+export type ColumnOf<T extends DataType> = DataType extends T ? any : T extends Null ? null : T extends Bool ? BoolColumn : T extends Utf8 | LargeUtf8 ? Utf8Column : T extends Binary | LargeBinary ? BinaryColumn : T extends Int | Float | Decimal | Date_ | Time | Timestamp | Duration | Interval | FixedSizeBinary ? T["TArray"] : T extends FixedSizeList<infer V> ? V["TArray"] : ElementArray;
+type BoolColumn = Bitmap;
+declare class Bitmap {
+	#private;
+	/** The number of bits. */
+	readonly length: number;
+	/** The bits as they lie: bit `i` is bit `i % 8` of byte `i / 8`. */
+	readonly bytes: Uint8Array;
+	constructor(bytes: Uint8Array, length: number);
+	/** The bit of row `i`. */
+	get(i: number): boolean;
+	/** Sets the bit of row `i`. */
+	set(i: number, value: boolean): void;
+	/** Sets the bits of all rows. */
+	fill(value: boolean): void;
+	/** How many of the first `rows` bits are false. */
+	countFalse(rows: number): number;
+}
+declare class BinaryColumn {
+	#private;
+	protected readonly values: Uint8Array;
+	/** Made by a BatchWriter. `validity` gives the column's bitmap when it is nullable. */
+	constructor(buffer: ArrayBuffer, place: BinaryPlace, rows: number, validity: (() => Bitmap) | undefined);
+	/** The number of values so far. */
+	get length(): number;
+	/** The bytes used so far. */
+	get bytes(): number;
+	/** The bytes that are left of the column's budget. */
+	get remainingBytes(): number;
+	/**
+	 * Adds the next value; `null` in a nullable column. Throws `ERR_OUT_OF_SPACE`, adding nothing, when the budget
+	 * or the rows are used up.
+	 */
+	append(value: Uint8Array | null): void;
+	protected checkRow(): void;
+	protected commitNull(): void;
+	/** Ends the value whose bytes were just written. */
+	protected commit(bytes: number): void;
+	protected full(bytes?: number): ArrowlaneError;
+}
+declare class Utf8Column extends BinaryColumn {
+	/** Adds the next value, as a string or as UTF-8 bytes; see {@link BinaryColumn.append}. */
+	append(value: string | Uint8Array | null): void;
+}
+/** How much room a writer's columns of variable width get. */
+export interface WriterOptions {
+	/** Bytes for the values of each Utf8 and Binary column: one number for all, or one by column name. */
+	bytes?: number | Record<string, number>;
+}
+type UnknownColumns = any;
+/** The device that a batch's memory is on, as in the C Device Interface. */
+export interface Device {
+	/** `"cpu"` until other devices come. */
+	readonly type: "cpu";
+	/** Which of the devices of that type; 0 for the CPU. */
+	readonly id: bigint;
+}
+/** Which shared memory a batch's body lies in: the same in every process that maps it. */
+export interface Location {
+	/** Device and inode of the memfd. */
+	readonly memory: string;
+	/** Bytes from its start. */
+	readonly offset: bigint;
+}
+/**
+ * A record batch whose bytes lie where their producer wrote them.
+ *
+ * `column` and `toArrow` give apache-arrow objects over those bytes, without a copy. `dispose` gives the memory back:
+ * when the last handle of a body is disposed (slices and selections are handles of their own), everything that was
+ * taken from it throws `ERR_DISPOSED` when read, and raw typed arrays have length 0. A batch that is never disposed is
+ * given back when neither it nor anything taken from it is referred to any more; that may be late.
+ *
+ * A handle belongs to its thread. Writing into the arrays is possible, changes nothing for anybody else, and is
+ * thrown away with the batch. Jobs outside of JavaScript that were given the bytes (`fs.read`, `fs.write`, `crypto`) know
+ * nothing of `dispose` and touch memory that may be another batch's by then: await them first.
+ */
+export declare class Batch<T extends TypeMap = UnknownColumns> {
+	#private;
+	private constructor();
+	/**
+	 * Takes over a batch from other native code by the C Device Interface: the addresses of an `ArrowDeviceArray` (128
+	 * bytes) and an `ArrowSchema` that describe a struct array. Both are moved from: their `release` is cleared, and
+	 * what they held is released when the batch ends. Without a copy.
+	 *
+	 * The addresses must be right; nothing can check that. Throws `ERR_RELEASED`, `ERR_NOT_A_BATCH`, `ERR_DEVICE`,
+	 * `ERR_INVALID_ARROW`, `ERR_BAD_ADDRESS`, and then nothing was moved.
+	 */
+	static importFrom(arrayAddress: bigint, schemaAddress: bigint): Batch;
+	/** The schema, as apache-arrow knows it. Throws `ERR_UNSUPPORTED_TYPE` when it cannot hold a column. */
+	get schema(): Schema<T>;
+	/** Number of rows; known after dispose too, as `byteLength` is. */
+	get length(): number;
+	/** Names of the columns, in order. */
+	get columnNames(): string[];
+	/** Length of the whole body in bytes, of which a slice or selection shows a part; without dictionaries. */
+	get byteLength(): number;
+	/** Key/values that were sent with the batch. */
+	get metadata(): ReadonlyMap<string, string>;
+	/** The device that the bytes are on. */
+	get device(): Device;
+	/** Whether the bytes lie in the producer's memory: nothing was copied on the way, or since. */
+	get zeroCopy(): boolean;
+	/** Which transport brought it: `"shm"`; `"import"` and `"copy"` for batches made here. */
+	get via(): string;
+	/** Which shared memory the body lies in; `undefined` for memory of this process alone. */
+	get location(): Location | undefined;
+	/** The address of the body's first byte in this process; 0 for a batch without bytes. */
+	get address(): bigint;
+	/** Whether this handle was disposed. */
+	get disposed(): boolean;
+	/** A column over the shared bytes. Throws `ERR_UNSUPPORTED_TYPE` when apache-arrow cannot hold its type. */
+	column<K extends keyof T & string>(name: K): Vector<T[K]>;
+	/** The whole batch as an apache-arrow RecordBatch over the shared bytes. */
+	toArrow(): RecordBatch<T>;
+	/** Rows `begin` to `end` (as `Array.prototype.slice` counts) as a handle of their own on the same lease. */
+	slice(begin?: number, end?: number): Batch<T>;
+	/** Some columns, in the order given, as a handle of their own on the same lease. */
+	select<K extends keyof T & string>(names: readonly K[]): Batch<Pick<T, K>>;
+	/**
+	 * The same rows and columns in memory of this process: independent of the lease and of its producer. A handle of its
+	 * own, to be disposed like any other.
+	 */
+	copy(): Batch<T>;
+	/**
+	 * Hands the batch to other native code by the C Device Interface: writes an `ArrowDeviceArray` (128 bytes) and an
+	 * `ArrowSchema` (72 bytes) to the caller's addresses. They hold a reference of their own: this handle may be disposed,
+	 * and the consumer calls `release` whenever it likes, from any thread; the lease ends after that. Without a copy.
+	 *
+	 * What the structs held before is overwritten, not released. The addresses must be right; only that they are positive
+	 * and aligned to 8 bytes is checked (`ERR_BAD_ADDRESS`).
+	 */
+	exportTo(arrayAddress: bigint, schemaAddress: bigint): void;
+	/**
+	 * Ends this handle: its own methods throw `ERR_DISPOSED` from now on. With the last handle of its body the memory goes
+	 * back, and everything taken from the body throws. Doing it twice does nothing.
+	 */
+	dispose(): void;
+	[Symbol.dispose](): void;
+}
+interface Owner {
+	happened(kind: number, mailbox: Float64Array, at: number): void;
+}
+/**
+ * A batch that is written where it will be read: its typed arrays lie in the publisher's shared memory.
+ *
+ * Send it, or `dispose` it. Until it is sent nobody sees it; from then on its arrays have length 0. Await file and crypto
+ * jobs that write into them before that: they do not notice. A writer that is neither sent nor disposed keeps its memory
+ * until it is collected. It belongs to its thread.
+ */
+export declare class Writer<T extends TypeMap = UnknownColumns> {
+	#private;
+	private constructor();
+	/** The number of rows there is room for. */
+	get rows(): number;
+	/** The number of rows that will be sent: all, until set. */
+	get length(): number;
+	set length(rows: number);
+	/** Which shared memory it lies in: the same that its subscribers see. */
+	get location(): Location;
+	/**
+	 * A column to write: a typed array for fixed width, whose contents are unspecified until written; a builder with `append`
+	 * for Utf8 and Binary, one value for each row; `set(row, value)` for Bool, all `false` when first asked for. A FixedSizeList
+	 * is the array of its values, a decimal its 32-bit words. A column that is never asked for is sent as it lies there.
+	 */
+	column<K extends keyof T & string>(name: K): ColumnOf<T[K]>;
+	/** Says which values of a nullable column are there; all are, until one is set otherwise. */
+	validity(name: keyof T & string): Bitmap;
+	/** Gives the memory back unsent. Doing it twice, or after `send`, does nothing. */
+	dispose(): void;
+	[Symbol.dispose](): void;
+}
+/** How a publisher behaves. */
+export interface PublishOptions {
+	/**
+	 * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
+	 * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
+	 */
+	memory?: number;
+	/**
+	 * How far one subscriber may lag behind: batches sent and not yet taken (64; 65,536 at most), and their bytes
+	 * (256 MiB). One batch always fits.
+	 */
+	queue?: {
+		batches?: number;
+		bytes?: number;
+	};
+	/** `send` waits while there are fewer subscribers; 1 unless said otherwise. With 0, batches that nobody gets are dropped. */
+	minSubscribers?: number;
+	/**
+	 * Gives every subscriber a stream of its own: called once for each, it sends to that one alone; the stream ends when
+	 * it resolves. Then `send` on the publisher itself is not available. What it throws is an unhandled rejection, unless
+	 * its subscriber has left.
+	 */
+	onSubscriber?: (stream: SubscriberStream) => Promise<void>;
+	/** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy. */
+	strictZeroCopy?: boolean;
+}
+/** What can be sent: see {@link Publisher.send}. A `Uint8Array` arrives as one row of one Binary column, `value`. */
+export type Sendable = Batch | Writer | RecordBatch | Table | Uint8Array;
+/** What can be said of one sending. */
+export interface SendOptions {
+	/** Key/values that travel with the batch; a `Batch` that is sent on keeps its own where nothing is said. */
+	metadata?: ReadonlyMap<string, string> | Record<string, string>;
+	/** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
+	signal?: AbortSignal;
+}
+/** A publisher's figures at a moment. */
+export interface PublisherStatistics {
+	/** Subscribers that take part. */
+	readonly subscribers: number;
+	/** Batches (and dictionaries) that subscribers hold or have not taken yet, over all of them. */
+	readonly leases: number;
+	/** Bytes of blocks that are being written, are queued, or are held by subscribers; whole pages. */
+	readonly bytesInUse: number;
+	/** Bytes of shared memory taken so far. */
+	readonly capacity: number;
+}
+/**
+ * A topic's sending side. Lossless: `send` resolves when the batch is on its way to every subscriber, and waits while
+ * one of them is too far behind, there is no memory left, or there is no subscriber at all.
+ *
+ * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
+ * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
+ */
+export declare class Publisher implements Owner {
+	#private;
+	private constructor();
+	/** The topic. */
+	readonly topic: string;
+	/** Subscribers that take part at this moment. */
+	get subscribers(): number;
+	/** Its URI: what subscribers are greeted with. */
+	get uri(): string;
+	/** Its figures at this moment. */
+	statistics(): PublisherStatistics;
+	/**
+	 * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
+	 *
+	 * Waits while all of the publisher's memory is held, and while more is taken, off the event loop. Rejects with
+	 * `ERR_OUT_OF_MEMORY` when the batch can never fit or the machine has no more, with `ERR_UNSUPPORTED_TYPE` for a column
+	 * that cannot be written in place (nested other than FixedSizeList, views, dictionaries).
+	 */
+	allocate<T extends TypeMap>(schema: Schema<T>, rows: number, options?: WriterOptions & {
+		signal?: AbortSignal;
+	}): Promise<Writer<T>>;
+	/**
+	 * Sends a batch to every subscriber, in the order of the calls, and resolves to their number as soon as it is on its
+	 * way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
+	 * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
+	 * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
+	 *
+	 * A Table goes as its batches. The first batch fixes the topic's schema: others are refused with
+	 * `ERR_SCHEMA_MISMATCH`. Further codes: `ERR_CLOSED`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_DATA`, `ERR_COPY_REQUIRED`.
+	 */
+	send(what: Sendable, options?: SendOptions): Promise<number>;
+	/**
+	 * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
+	 * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
+	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
+	 */
+	close(): Promise<void>;
+	[Symbol.asyncDispose](): Promise<void>;
+}
+/** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */
+export declare class SubscriberStream {
+	#private;
+	private constructor();
+	/** Whether the subscriber is gone. */
+	get hasLeft(): boolean;
+	/**
+	 * Sends to this subscriber alone; see {@link Publisher.send}. Rejects with `ERR_CLOSED` when it left, or when the
+	 * publisher was closed.
+	 */
+	send(what: Sendable, options?: SendOptions): Promise<void>;
+}
+/**
+ * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
+ * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
+ * path. Where there is no memfd, rejects with `ERR_UNSUPPORTED_PLATFORM`.
+ *
+ * ```js
+ * const out = await publish("camera/frames");
+ * const writer = await out.allocate(schema, 1_000_000);
+ * writer.column("temperature").fill(21.5);
+ * await out.send(writer);
+ * await out.close();
+ * ```
+ */
+export declare function publish(topic: string, options?: PublishOptions): Promise<Publisher>;
+/** How a subscription behaves. */
+export interface SubscribeOptions {
+	/** Wait for a publisher that is not there yet (the default); with `false`, fail with `ERR_TOPIC_NOT_FOUND`. */
+	wait?: boolean;
+	/** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
+	signal?: AbortSignal;
+	/** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
+	strictZeroCopy?: boolean;
+}
+/**
+ * The batches of a topic, each under a lease of its own.
+ *
+ * Iterate it (`for await`), or give `forEach` a callback. It connects when first asked; one consumer at a time. Batches
+ * that are held stay valid when it ends or is closed. An idle subscription does not keep the process alive; a pending
+ * `next()` does. It belongs to its thread: another thread subscribes for itself.
+ */
+export declare class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>>, Owner {
+	#private;
+	private constructor();
+	/** The topic. */
+	readonly topic: string;
+	[Symbol.asyncIterator](): this;
+	/** The next batch, which the caller disposes. Rejects once with what ended the subscription; then it is done. */
+	next(): Promise<IteratorResult<Batch<T>>>;
+	/** Ends the subscription, as leaving a `for await` loop does. */
+	return(): Promise<IteratorResult<Batch<T>>>;
+	/**
+	 * Calls `callback` with every batch, as it arrives, until the stream ends. The callback disposes the batch, or the
+	 * batch waits for the garbage collector. What it throws ends the subscription and rejects the promise. It is not
+	 * awaited: for work that waits, iterate.
+	 */
+	forEach(callback: (batch: Batch<T>) => void): Promise<void>;
+	/** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
+	close(): void;
+	[Symbol.asyncDispose](): Promise<void>;
+}
+/**
+ * Subscribes to a topic of this user on this machine. Connects when the first batch is asked for; late joiners start
+ * with the next batch. Ends with the publisher's stream; rejects with `ERR_PUBLISHER_LOST` when the publisher died
+ * in the middle of it.
+ *
+ * ```js
+ * for await (const batch of subscribe("camera/frames")) {
+ *   try {
+ *     console.log(batch.column("temperature").get(0));
+ *   } finally {
+ *     batch.dispose();
+ *   }
+ * }
+ * ```
+ */
+export declare function subscribe<T extends TypeMap = UnknownColumns>(topic: string, options?: SubscribeOptions): Subscription<T>;
+
+export {};
