@@ -34,7 +34,7 @@ export interface Written {
  * ordinary exit of the process waits for that.
  */
 export async function openFile(path: string, signal?: AbortSignal): Promise<FileReader> {
-  const opened = await unlessAborted(addon().openReader(path), signal);
+  const opened = await unlessAborted(lane().native.openReader(path), signal);
   return new FileReader(
     native(() => opened.get()),
     signal,

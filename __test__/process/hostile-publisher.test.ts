@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import type { Batch } from "../../ts/index.js";
 import {
   codeOf,
   connected,
@@ -85,7 +86,7 @@ afterEach(async () => {
     const before = { mappings: sharedMappings(), counters: counters() };
     const { topic, peer } = await begin(name);
     const subscription = stage.subscribe(topic);
-    const got = [];
+    const got: Batch[] = [];
     const code = await codeOf(async () => {
       for (;;) got.push(await take(subscription));
     });

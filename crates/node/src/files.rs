@@ -73,13 +73,6 @@ impl<'task> ScopedTask<'task> for OpenTask {
     }
 }
 
-/// Opens an IPC file, IPC stream or Parquet file, told apart by content, off the loop; `-` is an IPC stream on standard
-/// input.
-#[napi(ts_return_type = "Promise<NativeOpenResult>")]
-pub fn open_reader(path: String) -> AsyncTask<OpenTask> {
-    AsyncTask::new(OpenTask(path))
-}
-
 /// What a task found, for the loop to fetch.
 #[napi]
 pub struct NativeBatchResult {
@@ -216,6 +209,13 @@ impl NativeSummary {
 
 #[napi]
 impl NativeLane {
+    /// Opens an IPC file, IPC stream or Parquet file, told apart by content, off the loop; `-` is an IPC stream on
+    /// standard input.
+    #[napi(ts_return_type = "Promise<NativeOpenResult>")]
+    pub fn open_reader(&self, path: String) -> AsyncTask<OpenTask> {
+        AsyncTask::new(OpenTask(path))
+    }
+
     /// The number of a file's schema.
     #[napi]
     pub fn reader_schema(&self, reader: &NativeReader) -> u32 {
