@@ -2,7 +2,6 @@ import { AsyncResource } from "node:async_hooks";
 import type { RecordBatch, Schema, Table, TypeMap } from "apache-arrow";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
-import { arrow } from "./arrow-layer.js";
 import type { Batch } from "./batch.js";
 import { ArrowlaneError } from "./errors.js";
 import { Kind, lane, native, type Owner, translated } from "./native/lane.js";

@@ -136,20 +136,31 @@ export async function nativeAddons(step, profile, wanted, { everything = false }
   const args = ["build", ...locked, ...packages, "--profile", profile];
   const build = (env) => command(step, "cargo", args, { env: { ...cargoEnv, ...env } });
   await build({});
-  const untyped = chosen.filter(({ crate, types }) => types && !existsSync(join(typeDefDir, crate)));
-  if (untyped.length > 0) {
-    // Compiled before by a cargo call without the folder: napi-build lets a variable force the crate once more.
+  const untyped = () => chosen.filter(({ crate, types }) => types && !areReadable(join(typeDefDir, crate)));
+  for (let attempt = 0; attempt < 3 && untyped().length > 0; attempt++) {
+    // Compiled before by a cargo call without the folder, or the crate and its tests were compiled at the same time and
+    // wrote into each other's lines: napi-build lets a variable force the crate once more.
+    for (const { crate } of untyped()) rmSync(join(typeDefDir, crate), { force: true });
     const force = ({ crate }) => [
       `NAPI_FORCE_BUILD_${crate.toUpperCase().replaceAll("-", "_")}`,
       String(Date.now()),
     ];
-    await build(Object.fromEntries(untyped.map(force)));
+    await build(Object.fromEntries(untyped().map(force)));
   }
   for (const { crate, file, types, folders } of chosen) {
     const text = types && bindingTypes(join(typeDefDir, crate));
     if (text) writeIfChanged(join(root, types), text);
     const built = join(targetDir, profile === "dev" ? "debug" : "release", cdylibName(crate));
     for (const folder of folders) replaceFile(built, join(root, folder, `${file}.${platformTag()}.node`));
+  }
+}
+
+/** Whether there are type definitions, all of them whole. */
+function areReadable(file) {
+  try {
+    return bindingTypes(file) !== undefined;
+  } catch {
+    return false;
   }
 }
 

@@ -12,8 +12,8 @@ const COLUMNS = [1, 4] as const;
  * one's own in a loop (`local`).
  */
 export async function rate(options: BenchOptions = {}): Promise<void> {
-  const ours = { payload: PAYLOAD, warm: 20_000, rounds: scaled(200_000, options) };
-  const theirs = { payload: PAYLOAD, warm: 2000, rounds: scaled(20_000, options) };
+  const ours = { payload: PAYLOAD, warm: 20_000, rounds: scaled(100_000, options) };
+  const theirs = { payload: PAYLOAD, warm: 1000, rounds: scaled(5000, options) };
   const places = placements();
   const groups = places.flatMap((placement) =>
     COLUMNS.flatMap((columns): Case[][] => [

@@ -14,6 +14,7 @@
 #![cfg(unix)]
 
 mod batch;
+mod body;
 mod error;
 mod lane;
 mod link;
@@ -25,7 +26,8 @@ mod subscription;
 mod topic;
 mod writable;
 
-pub use batch::{Batch, BatchSchema, Body, Dictionary, HostRange, Placed, identity_of};
+pub use batch::{Batch, BatchSchema, Dictionary};
+pub use body::{Body, HostRange, Placed, identity_of};
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use outgoing::{Outgoing, OutgoingDictionary};

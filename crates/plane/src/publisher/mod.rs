@@ -1,5 +1,6 @@
 //! The sending side of a topic.
 
+mod arrivals;
 mod connection;
 mod door;
 mod memory;
@@ -23,7 +24,7 @@ use std::{
 use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
 use arrowlane_memory::{Pool, PoolConfig};
 use arrowlane_transport::{
-    Interest, Readiness, Source,
+    Interest, Source,
     shm::{Folder, ShmListener},
 };
 use parking_lot::Mutex;
@@ -39,10 +40,6 @@ use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, top
 /// Which of a publisher's connections.
 pub type ConnectionId = u64;
 
-/// Token of the listener among a publisher's sources; connections count from 1.
-const LISTENER: u64 = 0;
-/// So many subscribers, at most.
-const MAX_CONNECTIONS: usize = 1024;
 /// The largest bound of a subscriber's queue in batches. Subscribers take more than that for an attack.
 pub const MAX_QUEUED_BATCHES: usize = 1 << 16;
 
@@ -129,7 +126,7 @@ impl Publisher {
             dirty: AtomicBool::new(false),
         });
         let source: Arc<dyn Source> = publisher.clone();
-        let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, LISTENER)?;
+        let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, arrivals::LISTENER)?;
         publisher.state.lock().door = Some(Door::new(listener, key));
         lane.add_publisher(publisher.id, &publisher);
         Ok(publisher)
@@ -355,76 +352,6 @@ impl Publisher {
         if let (Some(door), Some(lane)) = (state.door.take(), self.lane.upgrade()) {
             lane.reactor().forget(door.key(), door.listener().descriptor());
         }
-    }
-
-    fn accept(self: &Arc<Self>, state: &mut State) {
-        let Some(lane) = self.lane.upgrade() else { return };
-        while let Some(endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
-            if state.connections.len() >= MAX_CONNECTIONS && !self.evict(state) {
-                tracing::warn!(topic = self.topic, "more than {MAX_CONNECTIONS} subscribers: one was turned away");
-                continue;
-            }
-            state.last += 1;
-            let id = state.last;
-            let source: Arc<dyn Source> = self.clone();
-            match Connection::new(endpoint, &lane, source, id, &self.uri, &self.topic) {
-                Ok(connection) => {
-                    state.connections.insert(id, connection);
-                    self.flush_connection(state, id);
-                }
-                Err(error) => tracing::warn!(topic = self.topic, %error, "a connection was not accepted"),
-            }
-        }
-    }
-
-    /// Drops the oldest connection that never said what it wants, if there is one.
-    fn evict(&self, state: &mut State) -> bool {
-        let silent = state.connections.iter().find(|(_, c)| c.is_silent()).map(|(id, _)| *id);
-        silent.is_some_and(|id| {
-            self.remove(state, id);
-            true
-        })
-    }
-
-    fn connection_ready(&self, state: &mut State, id: ConnectionId) {
-        let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
-        let was = connection.takes_part();
-        let result = connection.receive().and_then(|()| connection.flush(&lane));
-        let is = connection.takes_part();
-        if !was && is {
-            connection.announce();
-            lane.emit(self.id, Event::Joined(id));
-        }
-        if was && !is && connection.leave() {
-            // It wants no more; the connection stays for the leases that it holds.
-            lane.emit(self.id, Event::Left(id));
-        }
-        let (done, retired) = (connection.is_done(), connection.take_retired());
-        if is {
-            retired.into_iter().for_each(|segment| self.acknowledged(state, id, Some(segment)));
-        } else {
-            self.acknowledged(state, id, None);
-        }
-        match result {
-            Ok(()) if done => self.remove(state, id),
-            Ok(()) => self.waiting.end(),
-            Err(error) => {
-                if !matches!(error, PlaneError::Transport(arrowlane_transport::TransportError::Closed)) {
-                    tracing::warn!(topic = self.topic, %error, "a subscriber was dropped");
-                }
-                self.remove(state, id);
-            }
-        }
-        self.drained(state);
-    }
-}
-
-/// The publisher as the lane's reactor sees it.
-impl Source for Publisher {
-    fn ready(&self, token: u64, _readiness: Readiness) {
-        let Some(this) = self.lane.upgrade().and_then(|lane| lane.publisher(self.id)) else { return };
-        let mut state = this.state.lock();
-        if token == LISTENER { this.accept(&mut state) } else { this.connection_ready(&mut state, token) }
     }
 }
 

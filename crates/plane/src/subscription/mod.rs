@@ -1,26 +1,27 @@
 //! The receiving side of a topic.
 
+mod arrival;
+mod delivered;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Weak},
 };
 
-use arrowlane_dissociated::{
-    BatchHeader, DecodedSchema, Event as Received, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
-    ReceiverConfig, shape_of,
-};
+use arrowlane_dissociated::{DecodedSchema, ProtocolError, shape_of};
 use arrowlane_transport::{
-    Endpoint, Inbox, Interest, Progress, Readiness, Source, TransportError,
+    Interest, Progress, Readiness, Source, TransportError,
     shm::{Folder, FolderWatch, ShmListener},
 };
-use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::{
+    arrival::{Arrived, FromPublisher, cost, resolve},
+    delivered::Delivered,
+};
 use crate::{
-    Batch, BatchSchema, Body, Dictionary, Event, Lane, Placed, PlaneError,
+    Batch, BatchSchema, Dictionary, Event, Lane, PlaneError,
     link::{Link, Wire},
-    publisher::MAX_QUEUED_BATCHES,
-    topic::{Tags, read_greeting},
 };
 
 /// Tokens among a subscription's sources.
@@ -28,11 +29,6 @@ const WATCH: u64 = 0;
 const LINK: u64 = 1;
 /// Bytes read before other connections get their turn.
 const BUDGET: usize = 256 << 10;
-
-/// So many batches, and so many bytes of this process's for them, may wait for the application, whatever the publisher's
-/// queue is.
-const MAX_DELIVERED: usize = MAX_QUEUED_BATCHES;
-const MAX_DELIVERED_COST: u64 = 1 << 30;
 
 /// What to subscribe to.
 #[derive(Debug, Clone)]
@@ -68,32 +64,6 @@ struct State {
     ended: bool,
     /// Closed by the application: what still arrives goes back unseen, until the publisher's end.
     draining: bool,
-}
-
-/// Batches that were delivered and not yet taken by the application. An honest publisher stops at its queue's bound; this
-/// is what stops another one.
-#[derive(Default)]
-struct Delivered {
-    /// Bytes of each as the publisher counts them, and what each takes in this process: lent memory is the publisher's.
-    batches: VecDeque<(u64, u64)>,
-    cost: u64,
-}
-
-impl Delivered {
-    fn add(&mut self, bytes: u64, cost: u64) -> Result<(), ProtocolError> {
-        self.batches.push_back((bytes, cost));
-        self.cost += cost;
-        let limit =
-            |what, value, limit| if value > limit { Err(ProtocolError::Limit { what, value, limit }) } else { Ok(()) };
-        limit("number of batches sent and not taken", self.batches.len() as u64, MAX_DELIVERED as u64)?;
-        limit("bytes of batches sent and not taken", self.cost, MAX_DELIVERED_COST)
-    }
-
-    fn take(&mut self) -> Option<u64> {
-        let (bytes, cost) = self.batches.pop_front()?;
-        self.cost -= cost;
-        Some(bytes)
-    }
 }
 
 impl Subscription {
@@ -374,124 +344,4 @@ impl Source for Subscription {
             lane.remove(self.id);
         }
     }
-}
-
-/// An event of the protocol with its addresses resolved.
-enum Arrived {
-    Connected,
-    Schema(DecodedSchema),
-    Batch { header: BatchHeader, metadata: KeyValues, body: Located, bytes: u64 },
-    Dictionary { id: i64, delta: bool, header: BatchHeader, body: Located },
-    End,
-    Error { code: String, message: String },
-    Alive,
-}
-
-enum Located {
-    Lent { loans: Vec<Option<arrowlane_transport::Loan>>, addresses: Vec<u64> },
-    Inline { bytes: Bytes, spans: Vec<(usize, usize)> },
-}
-
-impl Located {
-    fn into_body(self, link: &Arc<Link>) -> (Arc<Body>, Vec<Placed>) {
-        match self {
-            Self::Lent { loans, addresses } => Body::of_loans(link, loans, addresses),
-            Self::Inline { bytes, spans } => Body::of_bytes(bytes, &spans),
-        }
-    }
-}
-
-fn resolve(endpoint: &dyn Endpoint, receiver: &mut Receiver, event: Received) -> Result<Arrived, PlaneError> {
-    Ok(match event {
-        Received::Schema(schema, _) => Arrived::Schema(schema),
-        Received::Batch { header, metadata, body, .. } => {
-            let bytes = body.bytes();
-            let body = locate(endpoint, &header, body)?;
-            Arrived::Batch { header, metadata, body, bytes }
-        }
-        Received::Dictionary { id, delta, header, body } => {
-            receiver.consumed(body.bytes().max(1));
-            let body = locate(endpoint, &header, body)?;
-            Arrived::Dictionary { id, delta, header, body }
-        }
-        Received::End => Arrived::End,
-        Received::Error { code, message } => Arrived::Error { code, message },
-        Received::Heartbeat => Arrived::Alive,
-    })
-}
-
-fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> Result<Located, PlaneError> {
-    let spans = body.spans(header)?;
-    Ok(match body {
-        ReceivedBody::Pairs { pairs, .. } => {
-            let addresses = pairs.iter().filter(|p| p.length > 0).map(|p| p.address).collect();
-            let loan = |span: &Option<(u64, u64)>| match span {
-                Some((address, length)) if *length > 0 => endpoint.resolve(*address, *length).map(Some),
-                _ => Ok(None),
-            };
-            Located::Lent { loans: spans.iter().map(loan).collect::<Result<_, _>>()?, addresses }
-        }
-        ReceivedBody::Packed(bytes) => {
-            let spans = spans.iter().map(|s| s.map_or((0, 0), |(o, l)| (o as usize, l as usize))).collect();
-            Located::Inline { bytes, spans }
-        }
-        ReceivedBody::None => Located::Inline { bytes: Bytes::new(), spans: vec![(0, 0); header.buffers.len()] },
-    })
-}
-
-/// What a batch takes in this process while it waits, in bytes.
-fn cost(header: &BatchHeader, metadata: &KeyValues, body: &Located) -> u64 {
-    let (buffers, inline) = match body {
-        Located::Lent { loans, .. } => (loans.len(), 0),
-        Located::Inline { bytes, spans } => (spans.len(), bytes.len()),
-    };
-    let texts: usize = metadata.iter().map(|(key, value)| 64 + key.len() + value.len()).sum();
-    // About what the structures for a node and a buffer take.
-    (512 + 16 * header.nodes.len() + 128 * buffers + texts + inline) as u64
-}
-
-struct FromPublisher<'a> {
-    receiver: &'a mut Option<Receiver>,
-    wrong: Option<PlaneError>,
-    greeted: Option<Tags>,
-}
-
-impl FromPublisher<'_> {
-    fn with(&mut self, feed: impl FnOnce(&mut Receiver) -> Result<(), ProtocolError>) -> Result<(), TransportError> {
-        let Some(receiver) = self.receiver else {
-            return Err(TransportError::Framing("the publisher did not greet first".into()));
-        };
-        feed(receiver).map_err(|error| self.failed(error.into()))
-    }
-
-    fn failed(&mut self, error: PlaneError) -> TransportError {
-        self.wrong = Some(error);
-        TransportError::Closed
-    }
-}
-
-impl Inbox for FromPublisher<'_> {
-    fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
-        if self.receiver.is_some() {
-            return Err(TransportError::Framing("the publisher greeted twice".into()));
-        }
-        let (_, tags) = read_greeting(uri).map_err(|error| self.failed(error))?;
-        *self.receiver = Some(Receiver::new(ReceiverConfig {
-            limits: Limits::default(),
-            free_tag: Some(tags.free_data),
-            ext_tag: Some(tags.want_data_ext),
-        }));
-        self.greeted = Some(tags);
-        Ok(())
-    }
-
-    fn metadata(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
-        self.with(|receiver| receiver.metadata(bytes))
-    }
-
-    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
-        self.with(|receiver| receiver.tagged(tag, Bytes::copy_from_slice(body)))
-    }
-
-    fn retired(&mut self, _segment: u16) {}
 }

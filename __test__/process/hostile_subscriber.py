@@ -1,0 +1,174 @@
+"""A subscriber that breaks one rule at a time, and an honest one that captures a batch."""
+
+import json
+import mmap
+import socket
+import struct
+import sys
+import time
+
+from hostile_wire import (GREETING, METADATA, PAGE, RETIRE, RETIRED, SEGMENT, SEGMENT_ACK, TAGGED, Peer, frame, parameters,
+                          say, sealed, u64)
+
+
+class Subscriber(Peer):
+    def __init__(self, path, topic):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(path)
+        super().__init__(sock)
+        self.topic = topic.encode()
+        kind, _, uri = self.frame()
+        assert kind == GREETING, kind
+        self.uri = uri.decode()
+        tags = parameters(self.uri)
+        self.want, self.free, self.ext = (int(tags[t]) for t in ("want_data", "free_data", "want_data_ext"))
+        self.segments = {}
+
+    def ask(self):
+        self.send(frame(TAGGED, self.ext, self.topic))
+
+    def batch(self):
+        """Honestly, up to the first batch: its metadata, its pairs and its bytes."""
+        metadata = []
+        while True:
+            kind, tag, payload = self.frame()
+            if kind == SEGMENT:
+                fd = self.fds.pop(0)
+                (length,) = struct.unpack("<Q", payload)
+                self.segments[tag] = mmap.mmap(fd, length, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+                self.send(frame(SEGMENT_ACK, tag))
+            elif kind == METADATA:
+                metadata.append(payload)
+            elif kind == TAGGED:
+                total, count = struct.unpack_from("<QQ", payload)
+                numbers = struct.unpack_from("<%dQ" % (2 * count), payload, 16)
+                pairs = list(zip(numbers[::2], numbers[1::2]))
+                at = lambda a, n: self.segments[a >> 48][a & (1 << 48) - 1 :][:n] if n else b""
+                return {"metadata": metadata, "tag": tag, "total": total, "pairs": pairs, "bytes": [at(*p) for p in pairs]}
+
+
+def capture(path, topic):
+    peer = Subscriber(path, topic)
+    peer.ask()
+    say("ready")
+    got = peer.batch()
+    peer.send(frame(TAGGED, peer.free, u64(*[a for a, n in got["pairs"] if n])))
+    got["metadata"] = [m.hex() for m in got["metadata"]]
+    got["bytes"] = [b.hex() for b in got["bytes"]]
+    got["uri"], got["topic"] = peer.uri, topic
+    say(json.dumps(got))
+
+
+def subscriber_cases():
+    """name -> (whether it has to be served a batch first, what it does)"""
+    cases = {}
+
+    def case(name, served=False):
+        def keep(function):
+            cases[name] = (served, function)
+            return function
+
+        return keep
+
+    def raw(name, data, served=False):
+        cases[name] = (served, lambda p: p.send(data(p) if callable(data) else data))
+
+    raw("unknown-kind", struct.pack("<IBBHQ", 0, 9, 0, 0, 0))
+    raw("kind-zero", bytes(16))
+    raw("reserved-bits", struct.pack("<IBBHQ", 0, TAGGED, 1, 0, 0))
+    raw("length-of-everything", struct.pack("<IBBHQ", 0xFFFFFFFF, TAGGED, 0, 0, 0))
+    raw("length-over-the-limit", struct.pack("<IBBHQ", (8 << 20) + 1, TAGGED, 0, 0, 0))
+    raw("greets", frame(GREETING, 0, b"shm:///x?want_data=1"))
+    raw("sends-metadata", lambda p: frame(TAGGED, p.ext, p.topic) + frame(METADATA, 0, b"\1\0\0\0\0x"))
+    raw("sends-a-body", lambda p: frame(TAGGED, p.ext, p.topic) + frame(TAGGED, 1 << 56 | 1, u64(0, 0)))
+    raw("another-topic", lambda p: frame(TAGGED, p.ext, b"another"))
+    raw("a-long-ticket", lambda p: frame(TAGGED, p.ext, p.topic * 1000))
+    raw("no-ticket", lambda p: frame(TAGGED, p.ext))
+    raw("frees-before-it-asks", lambda p: frame(TAGGED, p.free, u64(1 << 48)))
+    raw("unknown-tag", lambda p: frame(TAGGED, 12345, p.topic))
+    raw("unknown-tag-later", lambda p: frame(TAGGED, p.ext, p.topic) + frame(TAGGED, 12345, b"x"))
+    raw("frees-nothing", lambda p: frame(TAGGED, p.free), served=True)
+    raw("frees-half-an-address", lambda p: frame(TAGGED, p.free, u64(1 << 48)[:5]), served=True)
+    raw("frees-what-was-never-sent", lambda p: frame(TAGGED, p.free, u64(1 << 48 | 0x123456789)), served=True)
+    raw("frees-null", lambda p: frame(TAGGED, p.free, u64(0)), served=True)
+    raw("credit-beyond-what-was-sent", lambda p: frame(TAGGED, p.ext, u64(2**63)), served=True)
+    raw("credit-of-nine-bytes", lambda p: frame(TAGGED, p.ext, b"123456789"), served=True)
+    raw("acknowledges-what-was-not-lent", frame(SEGMENT_ACK, 7), served=True)
+    raw("acknowledges-twice", frame(SEGMENT_ACK, 1), served=True)
+    raw("acknowledges-a-number-too-large", frame(SEGMENT_ACK, 1 << 16), served=True)
+    raw("retires-what-it-did-not-lend", frame(RETIRE, 1))
+    raw("was-not-asked-to-retire", frame(RETIRED, 1), served=True)
+
+    @case("frees-twice", served=True)
+    def _(p):
+        addresses = u64(*[a for a, n in p.got["pairs"] if n])
+        p.send(frame(TAGGED, p.free, addresses) + frame(TAGGED, p.free, addresses))
+
+    @case("credit-that-runs-backwards", served=True)
+    def _(p):
+        p.send(frame(TAGGED, p.ext, u64(p.got["total"])) + frame(TAGGED, p.ext, u64(p.got["total"] - 1)))
+
+    @case("lends-memory")
+    def _(p):
+        p.send(frame(SEGMENT, 1, u64(PAGE)), [sealed(PAGE)])
+
+    @case("sends-more-descriptors-than-any-frame-has")
+    def _(p):
+        p.send(frame(TAGGED, p.ext, p.topic), [0, 0, 0, 0, 0, 0])
+
+    @case("hoards-descriptors")
+    def _(p):
+        p.ask()
+        for _ in range(6):
+            p.send(frame(TAGGED, p.ext, u64(0)), [0])
+
+    # What follows is no error: slowness, noise and silence are allowed.
+    @case("open:one-byte-at-a-time")
+    def _(p):
+        for byte in frame(TAGGED, p.ext, p.topic):
+            p.send(bytes([byte]))
+            time.sleep(0.001)
+        p.got = p.batch()
+
+    @case("open:half-a-message")
+    def _(p):
+        p.send(frame(TAGGED, p.ext, p.topic)[:-3])
+
+    @case("open:silence")
+    def _(p):
+        pass
+
+    @case("open:flood-of-credits", served=True)
+    def _(p):
+        one = frame(TAGGED, p.ext, u64(0)) * 1000
+        for _ in range(200):
+            p.send(one)
+
+    return cases
+
+
+def subscribe(path, topic, name):
+    served, act = subscriber_cases()[name]
+    peer = Subscriber(path, topic)
+    if served:
+        peer.ask()
+        say("ready")
+        peer.got = peer.batch()
+    else:
+        say("ready")
+    try:
+        act(peer)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it was faster
+    say(peer.fate())
+
+
+def crowd(path, count):
+    """Many connections that say nothing."""
+    peers = []
+    for _ in range(count):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(path)  # waits while the queue of connections is full
+        peers.append(sock)
+    say("ready")
+    sys.stdin.read()

@@ -1,0 +1,140 @@
+//! What arrives from a publisher, before anybody holds a lease of it.
+
+use std::sync::Arc;
+
+use arrowlane_dissociated::{
+    BatchHeader, DecodedSchema, Event as Received, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
+    ReceiverConfig,
+};
+use arrowlane_transport::{Endpoint, Inbox, Loan, TransportError};
+use bytes::Bytes;
+
+use crate::{
+    Body, Placed, PlaneError,
+    link::Link,
+    topic::{Tags, read_greeting},
+};
+
+/// An event of the protocol with its addresses resolved.
+pub(super) enum Arrived {
+    Connected,
+    Schema(DecodedSchema),
+    Batch { header: BatchHeader, metadata: KeyValues, body: Located, bytes: u64 },
+    Dictionary { id: i64, delta: bool, header: BatchHeader, body: Located },
+    End,
+    Error { code: String, message: String },
+    Alive,
+}
+
+pub(super) enum Located {
+    Lent { loans: Vec<Option<Loan>>, addresses: Vec<u64> },
+    Inline { bytes: Bytes, spans: Vec<(usize, usize)> },
+}
+
+impl Located {
+    pub(super) fn into_body(self, link: &Arc<Link>) -> (Arc<Body>, Vec<Placed>) {
+        match self {
+            Self::Lent { loans, addresses } => Body::of_loans(link, loans, addresses),
+            Self::Inline { bytes, spans } => Body::of_bytes(bytes, &spans),
+        }
+    }
+}
+
+pub(super) fn resolve(
+    endpoint: &dyn Endpoint,
+    receiver: &mut Receiver,
+    event: Received,
+) -> Result<Arrived, PlaneError> {
+    Ok(match event {
+        Received::Schema(schema, _) => Arrived::Schema(schema),
+        Received::Batch { header, metadata, body, .. } => {
+            let bytes = body.bytes();
+            let body = locate(endpoint, &header, body)?;
+            Arrived::Batch { header, metadata, body, bytes }
+        }
+        Received::Dictionary { id, delta, header, body } => {
+            receiver.consumed(body.bytes().max(1));
+            let body = locate(endpoint, &header, body)?;
+            Arrived::Dictionary { id, delta, header, body }
+        }
+        Received::End => Arrived::End,
+        Received::Error { code, message } => Arrived::Error { code, message },
+        Received::Heartbeat => Arrived::Alive,
+    })
+}
+
+fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> Result<Located, PlaneError> {
+    let spans = body.spans(header)?;
+    Ok(match body {
+        ReceivedBody::Pairs { pairs, .. } => {
+            let addresses = pairs.iter().filter(|p| p.length > 0).map(|p| p.address).collect();
+            let loan = |span: &Option<(u64, u64)>| match span {
+                Some((address, length)) if *length > 0 => endpoint.resolve(*address, *length).map(Some),
+                _ => Ok(None),
+            };
+            Located::Lent { loans: spans.iter().map(loan).collect::<Result<_, _>>()?, addresses }
+        }
+        ReceivedBody::Packed(bytes) => {
+            let spans = spans.iter().map(|s| s.map_or((0, 0), |(o, l)| (o as usize, l as usize))).collect();
+            Located::Inline { bytes, spans }
+        }
+        ReceivedBody::None => Located::Inline { bytes: Bytes::new(), spans: vec![(0, 0); header.buffers.len()] },
+    })
+}
+
+/// What a batch takes in this process while it waits, in bytes.
+pub(super) fn cost(header: &BatchHeader, metadata: &KeyValues, body: &Located) -> u64 {
+    let (buffers, inline) = match body {
+        Located::Lent { loans, .. } => (loans.len(), 0),
+        Located::Inline { bytes, spans } => (spans.len(), bytes.len()),
+    };
+    let texts: usize = metadata.iter().map(|(key, value)| 64 + key.len() + value.len()).sum();
+    // About what the structures for a node and a buffer take.
+    (512 + 16 * header.nodes.len() + 128 * buffers + texts + inline) as u64
+}
+
+pub(super) struct FromPublisher<'a> {
+    pub receiver: &'a mut Option<Receiver>,
+    pub wrong: Option<PlaneError>,
+    pub greeted: Option<Tags>,
+}
+
+impl FromPublisher<'_> {
+    fn with(&mut self, feed: impl FnOnce(&mut Receiver) -> Result<(), ProtocolError>) -> Result<(), TransportError> {
+        let Some(receiver) = self.receiver else {
+            return Err(TransportError::Framing("the publisher did not greet first".into()));
+        };
+        feed(receiver).map_err(|error| self.failed(error.into()))
+    }
+
+    fn failed(&mut self, error: PlaneError) -> TransportError {
+        self.wrong = Some(error);
+        TransportError::Closed
+    }
+}
+
+impl Inbox for FromPublisher<'_> {
+    fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
+        if self.receiver.is_some() {
+            return Err(TransportError::Framing("the publisher greeted twice".into()));
+        }
+        let (_, tags) = read_greeting(uri).map_err(|error| self.failed(error))?;
+        *self.receiver = Some(Receiver::new(ReceiverConfig {
+            limits: Limits::default(),
+            free_tag: Some(tags.free_data),
+            ext_tag: Some(tags.want_data_ext),
+        }));
+        self.greeted = Some(tags);
+        Ok(())
+    }
+
+    fn metadata(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        self.with(|receiver| receiver.metadata(bytes))
+    }
+
+    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
+        self.with(|receiver| receiver.tagged(tag, Bytes::copy_from_slice(body)))
+    }
+
+    fn retired(&mut self, _segment: u16) {}
+}

@@ -1,0 +1,38 @@
+//! How much an application lets wait.
+
+use std::collections::VecDeque;
+
+use arrowlane_dissociated::ProtocolError;
+
+use crate::publisher::MAX_QUEUED_BATCHES;
+
+/// So many batches, and so many bytes of this process's for them, may wait for the application, whatever the publisher's
+/// queue is.
+const MAX_DELIVERED: usize = MAX_QUEUED_BATCHES;
+const MAX_DELIVERED_COST: u64 = 1 << 30;
+
+/// Batches that were delivered and not yet taken by the application. An honest publisher stops at its queue's bound; this
+/// is what stops another one.
+#[derive(Default)]
+pub(super) struct Delivered {
+    /// Bytes of each as the publisher counts them, and what each takes in this process: lent memory is the publisher's.
+    batches: VecDeque<(u64, u64)>,
+    cost: u64,
+}
+
+impl Delivered {
+    pub(super) fn add(&mut self, bytes: u64, cost: u64) -> Result<(), ProtocolError> {
+        self.batches.push_back((bytes, cost));
+        self.cost += cost;
+        let limit =
+            |what, value, limit| if value > limit { Err(ProtocolError::Limit { what, value, limit }) } else { Ok(()) };
+        limit("number of batches sent and not taken", self.batches.len() as u64, MAX_DELIVERED as u64)?;
+        limit("bytes of batches sent and not taken", self.cost, MAX_DELIVERED_COST)
+    }
+
+    pub(super) fn take(&mut self) -> Option<u64> {
+        let (bytes, cost) = self.batches.pop_front()?;
+        self.cost -= cost;
+        Some(bytes)
+    }
+}
