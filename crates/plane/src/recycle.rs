@@ -38,8 +38,8 @@ pub(crate) fn discard(mut spans: Vec<Written>, done: impl FnOnce() + Send + 'sta
 
 /// Discards for a short time. Whether all was done; `spans` is what was not.
 fn discard_shortly(spans: &mut Vec<Written>, most: Duration) -> bool {
+    let started = Instant::now();
     let mut step = FIRST_STEP;
-    let mut started = None;
     loop {
         let mut left = step;
         while let Some(span) = spans.last_mut()
@@ -57,7 +57,7 @@ fn discard_shortly(spans: &mut Vec<Written>, most: Duration) -> bool {
         if spans.is_empty() {
             return true;
         }
-        if started.get_or_insert_with(Instant::now).elapsed() >= most {
+        if started.elapsed() >= most {
             return false;
         }
         step = (4 * step).min(LONGEST_STEP);
