@@ -280,16 +280,25 @@ export function insideOf(batch: Batch): { body: SharedBody; part: Part; origin: 
   return inspect(batch);
 }
 
-/** A handle of a batch that the native side has just described in a record at `at`. */
-export function batchFromRecord(numbers: Float64Array, at: number, via: string, strict = false): Batch {
+/** A handle of a batch that arrived: described in a record at `at`. */
+export function batchFromMailbox(at: number, via: string, strict: boolean | undefined): Batch {
+  const batch = batchFromRecord(lane().mailbox, at, via);
+  const { body } = inspect(batch);
+  body.strict = strict ?? false;
+  lane().arrived(body);
+  return batch;
+}
+
+function batchFromRecord(numbers: Float64Array, at: number, via: string): Batch {
   const [handle, schema, rows, bytes] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]];
   const origin = { schema, bytes, lent: numbers[at + 4] === 1, via, annotated: numbers[at + 5] > 0 };
   const body = new SharedBody(handle, rows, hasArrow() ? planOf(schema) : undefined);
-  body.strict = strict;
   return new Batch(body, origin, { begin: 0, end: rows, columns: undefined });
 }
 
-/** As {@link batchFromRecord}, for a record in the scratch array. */
+/** A handle of a batch that native code has just described in a record in the scratch array. */
 export function batchFromScratch(via: string): Batch {
-  return batchFromRecord(lane().scratch, 0, via);
+  const batch = batchFromRecord(lane().scratch, 0, via);
+  inspect(batch).body.watch();
+  return batch;
 }

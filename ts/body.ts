@@ -11,18 +11,23 @@ const disposed = () => new DisposedError();
 /** What is left to do for a body whose handles were all collected without dispose. */
 interface Remains {
   handle: number;
+  /** Set when ArrayBuffers were made: with the last of them, native code lets go of the body by itself. */
+  opened: boolean;
   dictionaries: Map<number, Dictionary>;
 }
 
-const forgotten = new FinalizationRegistry<Remains>(({ handle, dictionaries }) => {
+const forgotten = new FinalizationRegistry<Remains>(({ handle, opened, dictionaries }) => {
   // Not detached: arrays over the bytes may still be referred to, and they keep the lease by themselves.
-  lane().native.abandon(handle);
+  if (!opened) lane().native.abandon(handle);
   releaseDictionaries(dictionaries, { detach: false });
 });
 
 /**
  * One body in this environment: the native handle, its ArrayBuffers (made on first use, shared by all handles) and
  * everything that was made over them. It ends with its last handle's dispose.
+ *
+ * Being told of a collection costs more than the rest of a short life. So only those that outlive the turn they came in are
+ * {@link watch}ed; whoever makes one has that done.
  */
 export class SharedBody implements BodyAccess {
   readonly handle: number;
@@ -36,13 +41,31 @@ export class SharedBody implements BodyAccess {
   #buffers: ArrayBuffer | ArrayBuffer[] | undefined;
   #made: Data[] = [];
   #copied = 0;
-  readonly #dictionaries = new Map<number, Dictionary>();
+  #remains: Remains | undefined;
 
   constructor(handle: number, rows: number, plan: BatchPlan | undefined) {
     this.handle = handle;
     this.rows = rows;
     this.plan = plan;
-    forgotten.register(this, { handle, dictionaries: this.#dictionaries }, this);
+  }
+
+  /** Has the body let go of when all of its handles are collected without dispose. */
+  watch(): this {
+    if (this.#remains === undefined && this.#handles > 0 && !this.#opened) this.#watched();
+    return this;
+  }
+
+  get #opened(): boolean {
+    const buffers = this.#buffers;
+    return buffers !== undefined && !(Array.isArray(buffers) && buffers.length === 0);
+  }
+
+  #watched(): Remains {
+    if (this.#remains === undefined) {
+      this.#remains = { handle: this.handle, opened: this.#opened, dictionaries: new Map() };
+      forgotten.register(this, this.#remains, this);
+    }
+    return this.#remains;
   }
 
   /** Bytes that had to be copied because of their alignment. */
@@ -57,16 +80,17 @@ export class SharedBody implements BodyAccess {
   /** Where the parts of the batch lie; makes the ArrayBuffers. */
   layout(): Layout {
     if (this.#layout === undefined) {
-      const { native: natively, scratch } = lane();
-      let buffers = natively.open(this.handle);
+      const { calls, scratch } = lane();
+      let buffers = native(() => calls.open(this.handle));
       if (typeof buffers === "number") {
         lane().reserve(buffers);
-        buffers = natively.open(this.handle) as ArrayBuffer | ArrayBuffer[];
+        buffers = calls.open(this.handle) as ArrayBuffer | ArrayBuffer[];
         this.#layout = readLayout(lane().scratch, this.rows);
       } else {
         this.#layout = readLayout(scratch, this.rows);
       }
       this.#buffers = buffers;
+      if (this.#remains !== undefined) this.#remains.opened = this.#opened;
     }
     return this.#layout;
   }
@@ -80,10 +104,11 @@ export class SharedBody implements BodyAccess {
 
   dictionary(id: number): Vector {
     if (this.plan === undefined) throw new ArrowlaneError("ERR_INTERNAL", "a dictionary without a plan");
-    let dictionary = this.#dictionaries.get(id);
+    const { dictionaries } = this.#watched();
+    let dictionary = dictionaries.get(id);
     if (dictionary === undefined) {
       dictionary = Dictionary.open(this.handle, this.plan, id, dictionaryKeys(this.handle));
-      this.#dictionaries.set(id, dictionary);
+      dictionaries.set(id, dictionary);
     }
     return dictionary.vector;
   }
@@ -111,16 +136,18 @@ export class SharedBody implements BodyAccess {
   /** One handle less; with the last one, every later read throws and the lease ends. */
   release(): void {
     if (--this.#handles > 0) return;
-    forgotten.unregister(this);
+    const remains = this.#remains;
+    if (remains === undefined) lane().departed(this);
+    else forgotten.unregister(this);
     if (this.#made.length > 0) arrow().poison(this.#made, disposed);
     this.#made = [];
     const buffers = this.#buffers;
     this.#buffers = undefined;
-    const { native: natively } = lane();
+    const { native: natively, calls } = lane();
     if (buffers === undefined) natively.abandon(this.handle);
     else if (Array.isArray(buffers)) natively.dispose(this.handle, buffers);
-    else natively.dispose1(this.handle, buffers);
-    if (this.#dictionaries.size > 0) releaseDictionaries(this.#dictionaries, { detach: true });
+    else calls.dispose1(this.handle, buffers);
+    if (remains !== undefined) releaseDictionaries(remains.dictionaries, { detach: true });
     lane().stirred();
   }
 

@@ -37,7 +37,7 @@ export interface OutgoingLayout {
 
 /** How many numbers {@link writeLayout} writes, and those before it. */
 export function layoutLength(layout: OutgoingLayout, dictionaries: number): number {
-  return 6 + layout.nodes.length + layout.buffers.length + layout.variadic.length + dictionaries;
+  return 9 + layout.nodes.length + layout.buffers.length + layout.variadic.length + dictionaries;
 }
 
 /** Writes a layout from `at` on: counts before each list, dictionary handles last. */

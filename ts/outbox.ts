@@ -69,8 +69,8 @@ export class Outbox {
 
   /** A block, or the native answer that says why not. */
   tryAllocate(bytes: number): Block | number {
-    const { native: natively, scratch } = lane();
-    const buffer = native(() => natively.allocate(this.#publisher, bytes));
+    const { calls, scratch } = lane();
+    const buffer = native(() => calls.allocate(this.#publisher, bytes));
     if (typeof buffer === "number") return buffer;
     return { publisher: this.#publisher, handle: scratch[0], buffer };
   }
@@ -95,7 +95,7 @@ export class Outbox {
         if (this.#tail === undefined) return this.#put(outgoing, options);
         // It waits for its turn, but nobody writes it from now on.
         const { handle, buffer } = outgoing.block as Block;
-        native(() => lane().native.detach(buffer));
+        native(() => lane().native.detach(handle, buffer));
         const drop = () => lane().native.freeBlock(handle, undefined);
         return this.#inOrder(() => this.#put({ ...outgoing, detached: true }, options), options.signal, drop);
       }
@@ -249,24 +249,20 @@ export class Outbox {
 
   /** Sends, or waits until it can be sent. */
   #put(outgoing: Outgoing, { metadata, signal }: SendOptions): Promise<number> {
-    const { native: natively } = lane();
     const { block, dictionaries } = outgoing;
     lane().reserve(layoutLength(outgoing, dictionaries.length));
-    const { scratch } = lane();
-    scratch[0] = outgoing.rows;
-    scratch[1] = this.#connection;
-    writeLayout(scratch, 2, outgoing, dictionaries);
+    const { calls, scratch } = lane();
+    scratch[0] = this.#publisher;
+    scratch[1] = block?.handle ?? -1;
+    scratch[2] = outgoing.schema;
+    scratch[3] = outgoing.rows;
+    scratch[4] = this.#connection;
+    writeLayout(scratch, 5, outgoing, dictionaries);
     let answer: number;
     try {
-      answer = native(() =>
-        natively.send(
-          this.#publisher,
-          block?.handle ?? -1,
-          outgoing.detached === true ? undefined : block?.buffer,
-          outgoing.schema,
-          metadata === undefined ? undefined : flatPairs(metadata),
-        ),
-      );
+      const buffer = outgoing.detached === true ? undefined : block?.buffer;
+      const pairs = metadata === undefined ? undefined : flatPairs(metadata);
+      answer = native(() => calls.send(buffer, pairs));
     } catch (error) {
       this.#forgetDictionaries(dictionaries);
       throw error;

@@ -178,7 +178,7 @@ export class Publisher implements Owner {
   }
 
   /** @internal */
-  happened(kind: number, mailbox: Float64Array, at: number): void {
+  happened(kind: number, mailbox: Float64Array, at: number): boolean {
     switch (kind) {
       case Kind.Joined:
         this.#subscribers++;
@@ -201,6 +201,7 @@ export class Publisher implements Owner {
     }
     this.#outbox.room.changed();
     for (const stream of this.#streams.values()) stream.changed();
+    return false;
   }
 
   #checkOpen(): void {

@@ -1,6 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 import type { TypeMap } from "apache-arrow";
-import { type Batch, batchFromRecord } from "./batch.js";
+import { type Batch, batchFromMailbox } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
 import { ArrowlaneError } from "./errors.js";
 import { Kind, lane, native, type Owner } from "./native/lane.js";
@@ -120,11 +120,10 @@ export class Subscription<T extends TypeMap = UnknownColumns>
   }
 
   /** @internal */
-  happened(kind: number, mailbox: Float64Array, at: number): void {
+  happened(kind: number, _mailbox: Float64Array, at: number): boolean {
     switch (kind) {
       case Kind.Batch:
-        this.#arrived(batchFromRecord(mailbox, at, "shm", this.#options.strictZeroCopy) as Batch<T>);
-        break;
+        return this.#arrived(batchFromMailbox(at, "shm", this.#options.strictZeroCopy) as Batch<T>);
       case Kind.Ended:
         this.#end();
         break;
@@ -136,26 +135,27 @@ export class Subscription<T extends TypeMap = UnknownColumns>
         break;
       default:
     }
+    return false;
   }
 
-  #arrived(batch: Batch<T>): void {
+  /** Whether the application took it at once. */
+  #arrived(batch: Batch<T>): boolean {
     if (this.#callback !== undefined && this.#queue.length === 0) {
-      this.#taken();
       try {
         this.#callback(batch);
       } catch (error) {
         this.#fail(error);
       }
-      return;
+      return true;
     }
     const waiter = this.#waiters.shift();
     if (waiter === undefined) {
       this.#queue.push(batch);
-      return;
+      return false;
     }
     if (this.#waiters.length === 0) lane().native.letGo();
-    this.#taken();
     waiter.resolve({ done: false, value: batch });
+    return true;
   }
 
   #taken(): void {

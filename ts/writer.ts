@@ -16,9 +16,6 @@ export interface Block {
   readonly buffer: ArrayBuffer;
 }
 
-/** What is left to do for a writer that was collected without being sent: its block goes back. */
-const forgotten = new FinalizationRegistry<number>((handle) => lane().native.freeBlock(handle, undefined));
-
 /** The writer whose block an ArrayBuffer is, so that a RecordBatch over it need not be copied. */
 const writers = new WeakMap<ArrayBufferLike, Writer>();
 
@@ -30,7 +27,7 @@ let take: (writer: Writer) => { block: Block; plan: WriterPlan };
  *
  * Send it, or `dispose` it. Until it is sent nobody sees it; from then on its arrays have length 0. Await file and crypto
  * jobs that write into them before that: they do not notice. A writer that is neither sent nor disposed keeps its memory
- * until it is collected. It belongs to its thread.
+ * until its arrays are collected. It belongs to its thread.
  */
 export class Writer<T extends TypeMap = UnknownColumns> {
   readonly #block: Block;
@@ -49,7 +46,6 @@ export class Writer<T extends TypeMap = UnknownColumns> {
   constructor(block: Block, plan: WriterPlan) {
     this.#block = block;
     this.#writer = new (arrow().BatchWriter)<T>(plan, block.buffer);
-    forgotten.register(this, block.handle, this);
     writers.set(block.buffer, this);
   }
 
@@ -115,7 +111,6 @@ export class Writer<T extends TypeMap = UnknownColumns> {
   #spend(): void {
     this.#live();
     this.#spent = true;
-    forgotten.unregister(this);
     writers.delete(this.#block.buffer);
   }
 }

@@ -7,8 +7,10 @@ import struct
 import sys
 import time
 
-from hostile_wire import (GREETING, METADATA, PAGE, RETIRE, RETIRED, SEGMENT, SEGMENT_ACK, TAGGED, Peer, frame, parameters,
-                          say, sealed, u64)
+from hostile_wire import (FUTURE_WRITE, GREETING, GROW, METADATA, PAGE, RETIRE, RETIRED, RETURNS, SEAL, SEGMENT, SEGMENT_ACK,
+                          SHRINK, TAGGED, Peer, frame, memfd, parameters, say, sealed, u64)
+
+NOTED, FIRST = 64, 128  # where a page for returns has its count, and its addresses
 
 
 class Subscriber(Peer):
@@ -122,6 +124,56 @@ def subscriber_cases():
         for _ in range(6):
             p.send(frame(TAGGED, p.ext, u64(0)), [0])
 
+    def hand_page(p, **how):
+        fd = memfd(how.pop("length", 4096), **{"seals": SHRINK | GROW, **how})
+        p.send(frame(RETURNS), [fd])
+        return fd
+
+    def look(p):
+        p.send(frame(TAGGED, p.ext, u64(p.got["total"])))
+
+    def note(p, count, *addresses):
+        fd = hand_page(p)
+        page = mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        for n, address in enumerate(addresses):
+            struct.pack_into("<Q", page, FIRST + 8 * n, address)
+        struct.pack_into("<Q", page, NOTED, count)
+        look(p)
+        return page
+
+    raw("page-without-a-descriptor", frame(RETURNS), served=True)
+    cases["page-that-could-shrink"] = (True, lambda p: hand_page(p, seals=GROW))
+    cases["page-without-seals"] = (True, lambda p: hand_page(p, seals=0))
+    cases["page-that-nobody-may-write"] = (True, lambda p: hand_page(p, seals=SHRINK | GROW | FUTURE_WRITE | SEAL))
+    cases["page-of-two-pages"] = (True, lambda p: hand_page(p, length=8192))
+    cases["page-of-no-bytes"] = (True, lambda p: hand_page(p, length=0))
+    cases["page-with-a-hole"] = (True, lambda p: hand_page(p, allocate=False))
+    cases["page-that-is-a-socket"] = (True, lambda p: p.send(frame(RETURNS), [p.sock.fileno()]))
+    cases["two-pages-for-returns"] = (True, lambda p: (hand_page(p), hand_page(p)))
+    cases["notes-more-than-there-is-room"] = (True, lambda p: note(p, 497))
+    cases["notes-everything"] = (True, lambda p: note(p, 2**64 - 1))
+    cases["notes-what-was-never-sent"] = (True, lambda p: note(p, 1, 1 << 48 | 0x123456789))
+    cases["notes-null"] = (True, lambda p: note(p, 1, 0))
+
+    @case("notes-twice", served=True)
+    def _(p):
+        addresses = [a for a, n in p.got["pairs"] if n]
+        note(p, 2 * len(addresses), *addresses, *addresses)
+
+    @case("notes-and-sends", served=True)
+    def _(p):
+        addresses = [a for a, n in p.got["pairs"] if n]
+        note(p, len(addresses), *addresses)
+        p.send(frame(TAGGED, p.free, u64(*addresses)))
+
+    @case("notes-and-takes-it-back", served=True)
+    def _(p):
+        addresses = [a for a, n in p.got["pairs"] if n]
+        page = note(p, len(addresses), *addresses)
+        time.sleep(0.2)
+        struct.pack_into("<Q", page, NOTED, 0)
+        look(p)
+
     # What follows is no error: slowness, noise and silence are allowed.
     @case("open:one-byte-at-a-time")
     def _(p):
@@ -143,6 +195,20 @@ def subscriber_cases():
         one = frame(TAGGED, p.ext, u64(0)) * 1000
         for _ in range(200):
             p.send(one)
+
+    @case("open:a-page-with-nothing-in-it", served=True)
+    def _(p):
+        p.page = note(p, 0)
+
+    @case("open:notes-honestly", served=True)
+    def _(p):
+        addresses = [a for a, n in p.got["pairs"] if n]
+        p.page = note(p, len(addresses), *addresses)
+
+    @case("open:writes-all-over-what-is-not-its-own", served=True)
+    def _(p):
+        p.page = note(p, 0)
+        p.page[:64] = b"\xff" * 64
 
     return cases
 

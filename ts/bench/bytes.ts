@@ -26,7 +26,7 @@ export const floor: Half = (task, ready) => {
     };
     lane().own(pulse, {
       happened(kind, mailbox, at) {
-        if (kind !== Kind.Pulse) return;
+        if (kind !== Kind.Pulse) return false;
         const value = mailbox[at];
         if (!first) {
           // The first one to come says that the other side is there; answers follow.
@@ -36,6 +36,7 @@ export const floor: Half = (task, ready) => {
         else if (value !== sent + 1) reject(new Error(`the floor returned ${value}, not ${sent + 1}`));
         else if (clock.stop()) next();
         else end();
+        return false;
       },
     });
     if (first) ready();

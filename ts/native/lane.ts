@@ -9,6 +9,28 @@ const RECORDS = 256;
 /** First length of the scratch array: layouts of some thousand buffers. */
 const SCRATCH = 16 * 1024;
 
+/** The calls that every batch makes: `crates/node/src/calls.rs`. */
+export interface Calls {
+  /** A block as an ArrayBuffer, its handle in the scratch array; or a negative number that says why not. */
+  allocate(publisher: number, bytes: number): ArrayBuffer | number;
+  /**
+   * Sends a block, whose ArrayBuffer is detached unless that was done. The number of subscribers; or a negative number,
+   * and then the scratch array has the handle to `resend` it with.
+   *
+   * In the scratch array: publisher, block (-1: no bytes), schema, rows, connection (0: all), then what `writeLayout`
+   * writes.
+   */
+  send(buffer?: ArrayBuffer, metadata?: string[]): number;
+  /** Writes a batch's layout into the scratch array (`readLayout`) and returns its buffers: one as itself, several
+   *  (or none) as an array. A number says how long the scratch array would have to be. */
+  open(batch: number): ArrayBuffer | ArrayBuffer[] | number;
+  /** Ends this environment's hold on a batch: its one buffer is detached. */
+  dispose1(batch: number, buffer: ArrayBuffer): void;
+}
+
+/** Where a record says that its batch was taken at once; `crates/node/src/events.rs` has the same. */
+const TAKEN = 0;
+
 /** Kinds of record; `crates/node/src/events.rs` has the same list. */
 export const Kind = {
   Batch: 1,
@@ -23,9 +45,17 @@ export const Kind = {
   Pulse: 10,
 } as const;
 
-/** Is told what happened to a publisher or subscription: the kind of record and the record's further numbers. */
+/**
+ * Is told what happened to a publisher or subscription: the kind of record and the record's further numbers. Returns
+ * `true` for a batch that the application took at once.
+ */
 export interface Owner {
-  happened(kind: number, mailbox: Float64Array, at: number): void;
+  happened(kind: number, mailbox: Float64Array, at: number): boolean;
+}
+
+/** A batch's body that arrived, and may want to be watched when it outlives the turn. */
+interface Arrived {
+  watch(): void;
 }
 
 /**
@@ -34,11 +64,15 @@ export interface Owner {
  */
 export class Lane {
   readonly native: NativeLane;
-  readonly mailbox = new Float64Array(RECORD * RECORDS);
+  readonly calls: Calls;
+  /** Records, and behind them the number of bodies in `#fresh`. */
+  readonly mailbox = new Float64Array(RECORD * RECORDS + 1);
   scratch = new Float64Array(SCRATCH);
   readonly #owners = new Map<number, Owner>();
   readonly #onLoop: boolean;
   #idling = false;
+  /** Bodies that came in this turn and may still be there. */
+  #fresh: Arrived[] = [];
 
   constructor() {
     const threadsafe =
@@ -49,6 +83,7 @@ export class Lane {
       const happened = (count: number) => this.#happened(count);
       return new (addon().NativeLane)(happened, this.mailbox, this.scratch, threadsafe);
     });
+    this.calls = this.native.calls() as Calls;
     this.#onLoop = this.native.onLoop;
   }
 
@@ -87,14 +122,31 @@ export class Lane {
     return new ArrowlaneError(code as ErrorCode, message);
   }
 
+  /** A body came in this turn. */
+  arrived(body: Arrived): void {
+    this.#fresh.push(body);
+    this.mailbox[RECORD * RECORDS] = this.#fresh.length;
+  }
+
+  /** It is gone again. */
+  departed(body: Arrived): void {
+    if (this.#fresh.at(-1) !== body) return;
+    this.#fresh.pop();
+    this.mailbox[RECORD * RECORDS] = this.#fresh.length;
+  }
+
+  /** Called with the number of records; with none after all callbacks, promises included, when `#fresh` has any. */
   #happened(count: number): void {
+    if (count === 0) this.#outlived();
     const { mailbox } = this;
     let thrown: { error: unknown } | undefined;
     for (let n = 0; n < count; n++) {
       const at = n * RECORD;
       try {
         const owner = this.#owners.get(mailbox[at + 1]);
-        if (owner !== undefined) owner.happened(mailbox[at], mailbox, at + 2);
+        if (owner !== undefined) {
+          if (owner.happened(mailbox[at], mailbox, at + 2)) mailbox[at] = TAKEN;
+        }
         // It was on its way to a subscription that has been closed since.
         else if (mailbox[at] === Kind.Batch) this.native.abandon(mailbox[at + 2]);
       } catch (error) {
@@ -104,6 +156,12 @@ export class Lane {
     }
     this.stirred();
     if (thrown !== undefined) throw thrown.error;
+  }
+
+  #outlived(): void {
+    for (const body of this.#fresh) body.watch();
+    this.#fresh = [];
+    this.mailbox[RECORD * RECORDS] = 0;
   }
 }
 

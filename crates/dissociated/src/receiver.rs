@@ -2,18 +2,18 @@
 
 mod body;
 mod event;
+mod headers;
 mod returns;
 
 use std::collections::VecDeque;
 
-use arrow_buffer::MutableBuffer;
 use bytes::Bytes;
 
 pub use body::ReceivedBody;
 pub use event::Event;
+use headers::Headers;
 use returns::Returns;
 
-use crate::header::decode_copied;
 use crate::metadata::PREFIX;
 use crate::{BodyType, DataTag, Header, KeyValues, Limits, Metadata, Outbox, ProtocolError, Result, Serial, pairs};
 
@@ -79,7 +79,7 @@ pub struct Receiver {
     /// Delivered messages without a body for which none came; a plain server sends an empty one, perhaps late.
     bodyless: VecDeque<Serial>,
     returns: Returns,
-    scratch: MutableBuffer,
+    headers: Headers,
 }
 
 /// How many bodyless messages are remembered. A late empty body for an older one is an error; plain servers send it
@@ -101,7 +101,7 @@ impl Receiver {
             heartbeat: false,
             bodyless: VecDeque::new(),
             returns: Returns::default(),
-            scratch: MutableBuffer::new(0),
+            headers: Headers::default(),
         }
     }
 
@@ -238,6 +238,16 @@ impl Receiver {
         addresses.iter().for_each(|address| self.returns.free(*address));
     }
 
+    /// As [`free`](Self::free), for addresses that the sender is told of in another way. Those that are not held are taken out.
+    pub fn let_go(&mut self, addresses: &mut Vec<u64>) {
+        addresses.retain(|address| self.returns.let_go(*address));
+    }
+
+    /// Sends addresses that were [let go](Self::let_go) with the next [`flush`](Self::flush) after all.
+    pub fn announce(&mut self, addresses: &[u64]) {
+        self.returns.announce(addresses);
+    }
+
     /// Counts bytes as consumed: a body's [`bytes`](ReceivedBody::bytes), when its place in the queue is free again.
     pub fn consumed(&mut self, bytes: u64) {
         self.returns.consumed(bytes);
@@ -286,7 +296,7 @@ impl Receiver {
             });
         }
         let at = self.window("metadata", serial)?;
-        let decoded = decode_copied(flatbuffer, &self.config.limits, &mut self.scratch)?;
+        let decoded = self.headers.decode(flatbuffer, &self.config.limits)?;
         // Numbers wrap to 0 again, so what counts is whether a schema came.
         match (&decoded.0, self.started) {
             (Header::Schema(_), false) => {}
@@ -386,6 +396,5 @@ impl Receiver {
         body.held_pairs().for_each(|pair| self.returns.free(pair.address));
     }
 }
-
 #[cfg(test)]
 mod tests;

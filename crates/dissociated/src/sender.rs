@@ -156,7 +156,7 @@ impl<T: Clone> Sender<T> {
         if tag == self.config.free_tag {
             let mut addresses = 0;
             for address in free::decode(body)? {
-                self.release(address)?;
+                self.free(address)?;
                 addresses += 1;
             }
             return Ok(SenderEvent::Freed { addresses });
@@ -177,6 +177,25 @@ impl<T: Clone> Sender<T> {
         }
         self.credit = consumed;
         Ok(SenderEvent::Credit { consumed })
+    }
+
+    /// Takes one address back, however the receiver told of it. Memory whose last address it was is let go before this
+    /// returns.
+    ///
+    /// # Errors
+    /// When it is not out; the connection is to be closed, which frees the rest.
+    pub fn free(&mut self, address: u64) -> Result<()> {
+        let Entry::Occupied(mut entry) = self.held.entry(address) else {
+            return Err(ProtocolError::NotOutstanding(address));
+        };
+        // Oldest first, as the receiver does: then both sides agree on the bytes that a free stands for.
+        let (bytes, _keep) = match entry.get_mut().rest.pop_front() {
+            Some(next) => std::mem::replace(&mut entry.get_mut().first, next),
+            None => entry.remove().first,
+        };
+        self.freed = self.freed.saturating_add(bytes);
+        self.outstanding -= 1;
+        Ok(())
     }
 
     /// Addresses that are out; the same one sent twice counts twice.
@@ -218,20 +237,6 @@ impl<T: Clone> Sender<T> {
             Entry::Occupied(mut there) => there.get_mut().rest.push_back(hold),
         }
         self.outstanding += 1;
-    }
-
-    fn release(&mut self, address: u64) -> Result<()> {
-        let Entry::Occupied(mut entry) = self.held.entry(address) else {
-            return Err(ProtocolError::NotOutstanding(address));
-        };
-        // Oldest first, as the receiver does: then both sides agree on the bytes that a free stands for.
-        let (bytes, _keep) = match entry.get_mut().rest.pop_front() {
-            Some(next) => std::mem::replace(&mut entry.get_mut().first, next),
-            None => entry.remove().first,
-        };
-        self.freed = self.freed.saturating_add(bytes);
-        self.outstanding -= 1;
-        Ok(())
     }
 }
 

@@ -1,25 +1,44 @@
 //! External `ArrayBuffer`s over memory of ours.
 
-use std::{ffi::c_void, ptr::NonNull};
+use std::{
+    ffi::c_void,
+    ptr::NonNull,
+    rc::{Rc, Weak},
+};
 
 use napi::{Env, check_status, sys};
 
 use crate::{
     cell::{Cell, Keep},
     error::{Result, node},
+    host::{Entry, Host},
 };
 
-/// An `ArrayBuffer` over `length` bytes at `pointer`, which `keep` owns, and the cell to let go of it early. An empty
-/// one needs no memory (Node aborts on a null pointer with a length).
-pub fn external(env: &Env, pointer: NonNull<u8>, length: usize, keep: Keep) -> Result<(sys::napi_value, Cell)> {
+/// What the finalizer of an `ArrayBuffer` has to do.
+struct Last {
+    cell: Cell,
+    host: Weak<Host>,
+    entry: Entry,
+}
+
+/// An `ArrayBuffer` over `length` bytes at `pointer`, which `keep` owns, and the cell to let go of it early. When it is
+/// collected first, `entry` is let go of. An empty one needs no memory (Node aborts on a null pointer with a length).
+pub fn external(
+    host: &Rc<Host>,
+    pointer: NonNull<u8>,
+    length: usize,
+    keep: Keep,
+    entry: Entry,
+) -> Result<(sys::napi_value, Cell)> {
     let cell = Cell::new(keep);
-    let hint = Box::into_raw(Box::new(cell.clone()));
+    let last = Last { cell: cell.clone(), host: Rc::downgrade(host), entry };
+    let hint = Box::into_raw(Box::new(last));
     let mut value = std::ptr::null_mut();
-    // SAFETY: `env` is the current environment. The memory stays valid until `finalize` ran or the buffer was detached:
+    // SAFETY: the host is that of the current environment. The memory stays valid until `finalize` ran or the buffer was detached:
     // `keep` owns it and is released only there. `hint` is owned by the finalizer, which Node calls exactly once.
     let status = unsafe {
         sys::napi_create_external_arraybuffer(
-            env.raw(),
+            host.env(),
             pointer.as_ptr().cast::<c_void>(),
             length,
             Some(finalize),
@@ -45,7 +64,11 @@ pub fn detach(env: &Env, buffer: sys::napi_value) -> Result<()> {
 }
 
 unsafe extern "C" fn finalize(_env: sys::napi_env, _data: *mut c_void, hint: *mut c_void) {
-    // SAFETY: `hint` is the box that `external` made, and this is the one call that owns it.
-    let cell = unsafe { Box::from_raw(hint.cast::<Cell>()) };
+    // SAFETY: `hint` is the box that `external` made, and this is the one call that owns it; it comes on the environment's
+    // thread, as the counts of `Rc` ask for.
+    let Last { cell, host, entry } = *unsafe { Box::from_raw(hint.cast::<Last>()) };
     cell.release();
+    if let Some(host) = host.upgrade() {
+        host.collected(entry, &cell);
+    }
 }

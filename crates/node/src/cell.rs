@@ -24,6 +24,11 @@ impl Cell {
         Self(Arc::new(Mutex::new(Some(keep))))
     }
 
+    /// Whether it is the same one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Lets go, once.
     pub fn release(&self) {
         let kept = self.0.lock().take();

@@ -9,7 +9,10 @@ use crate::host::{BatchEntry, Tables};
 /// Numbers per record: kind, owner, then what the kind says.
 pub const RECORD: usize = 8;
 
-/// Kinds of record; `ts/native/binding.ts` has the same list.
+/// What JavaScript writes over the kind of a batch's record when the application took the batch at once.
+pub const TAKEN: f64 = 0.0;
+
+/// Kinds of record; `ts/native/lane.ts` has the same list.
 mod kind {
     pub const BATCH: f64 = 1.0;
     pub const CONNECTED: f64 = 2.0;

@@ -16,11 +16,20 @@ use napi::sys;
 
 use crate::{
     cell::Cell,
-    events::{self, RECORD},
+    events::{self, RECORD, TAKEN},
     scratch::Scratch,
     table::Table,
     wake::Wake,
 };
+
+/// What an `ArrayBuffer` was made over, by its number.
+#[derive(Clone, Copy)]
+pub enum Entry {
+    Batch(u32),
+    Block(u32),
+    /// Something that is let go of in another way.
+    None,
+}
 
 /// A batch that JavaScript has a handle of, and the cells of the `ArrayBuffer`s that were made over it.
 pub struct BatchEntry {
@@ -134,11 +143,17 @@ impl Host {
         *self.events.borrow_mut() = events;
     }
 
-    /// Sends what was gathered. Events that arose outside a turn are delivered here, before the loop sleeps.
+    /// Sends what was gathered. Events that arose outside a turn are delivered here, before the loop sleeps, and what that
+    /// gathers is sent as well.
     pub fn idle(&self) {
         self.lane.idle();
         if self.lane.has_events() {
             self.turn();
+            self.lane.idle();
+        }
+        if self.lane.has_events() {
+            // Others want the loop too.
+            self.lane.rouse();
         }
     }
 
@@ -146,7 +161,9 @@ impl Host {
         if events.is_empty() {
             return;
         }
-        let room = self.mailbox.len() / RECORD;
+        // The number behind the records says how many bodies came that may still be there.
+        let fresh = self.mailbox.len() - 1;
+        let room = fresh / RECORD;
         let mut rest = events.drain(..).peekable();
         while rest.peek().is_some() {
             let mut count = 0;
@@ -156,6 +173,44 @@ impl Host {
                 count += 1;
             }
             self.call(count);
+            self.note_taken(count);
+            if self.mailbox.read(fresh) > 0.0 {
+                self.call(0);
+            }
+        }
+    }
+
+    /// The publishers of batches that the application took at once may send that much more.
+    fn note_taken(&self, count: usize) {
+        for record in 0..count {
+            if self.mailbox.read(record * RECORD) == TAKEN {
+                let id = self.mailbox.read(record * RECORD + 1) as u32;
+                let subscription = self.tables.borrow().subscriptions.get(&id).cloned();
+                if let Some(subscription) = subscription {
+                    subscription.taken();
+                }
+            }
+        }
+    }
+
+    /// An `ArrayBuffer` over a batch was collected or detached: where nobody let go of the batch, this does.
+    pub fn collected(&self, entry: Entry, cell: &Cell) {
+        let mut tables = self.tables.borrow_mut();
+        // The number may stand for another batch by now.
+        match entry {
+            Entry::Batch(handle) => {
+                let same = tables.batches.get(handle).is_some_and(|e| e.cells.iter().any(|c| c.is(cell)));
+                let removed = same.then(|| tables.batches.remove(handle));
+                drop(tables);
+                drop(removed);
+            }
+            Entry::Block(handle) => {
+                let same = tables.blocks.get(handle).is_some_and(|(_, c)| c.as_ref().is_some_and(|c| c.is(cell)));
+                let removed = same.then(|| tables.blocks.remove(handle));
+                drop(tables);
+                drop(removed);
+            }
+            Entry::None => {}
         }
     }
 

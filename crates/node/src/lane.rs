@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use arrow_array::RecordBatch;
 use arrowlane_files::json::schema_to_json;
-use arrowlane_plane::{Batch, BatchSchema, Body, Placed};
+use arrowlane_plane::{Batch, BatchSchema, Body, HostRange, Placed};
 use napi::{Env, bindgen_prelude::*, sys};
 use napi_derive::napi;
 
@@ -13,7 +13,7 @@ use crate::{
     cell::{Cell, Keep},
     error::{Result, node, plane, stale},
     events::{batch_record, schema_handle},
-    host::Host,
+    host::{Entry, Host},
 };
 
 /// One environment's lane.
@@ -108,31 +108,6 @@ impl NativeLane {
         Ok(schema_handle(&mut self.host.tables.borrow_mut(), None, &schema))
     }
 
-    /// Writes the batch's layout into the scratch array and returns its `ArrayBuffer`s: one as itself, several (or
-    /// none) as an array. A number says how long the scratch array would have to be.
-    ///
-    /// Layout: nodes, (length, null count)…, buffers, (range, offset, length)…, variadic counts, count….
-    #[napi(ts_return_type = "ArrayBuffer | ArrayBuffer[] | number")]
-    pub fn open(&self, env: &Env, batch: u32) -> Result<Raw> {
-        let mut opened = self.batch(batch)?;
-        if !opened.body.is_writable() {
-            // JavaScript would end the process by writing there: it gets a copy.
-            let copy = Batch::copy_of(&opened.to_arrow().map_err(plane)?, opened.metadata.clone()).map_err(plane)?;
-            opened = Arc::new(copy);
-            if let Some(entry) = self.host.tables.borrow_mut().batches.get_mut(batch) {
-                entry.batch = Arc::clone(&opened);
-            }
-        }
-        if let Some(missing) = self.write_layout(&opened.header, &opened.buffers) {
-            return number(env, missing);
-        }
-        let (value, cells) = buffers_of(env, &opened.body)?;
-        if let Some(entry) = self.host.tables.borrow_mut().batches.get_mut(batch) {
-            entry.cells = cells;
-        }
-        Ok(value)
-    }
-
     /// The keys of the dictionaries that a batch refers to, into the scratch array: one per dictionary-encoded field,
     /// 0 where there is none. The same values have the same key.
     #[napi]
@@ -155,7 +130,7 @@ impl NativeLane {
         if let Some(missing) = self.write_layout(&dictionary.header, &dictionary.buffers) {
             return number(env, missing);
         }
-        let (value, cells) = buffers_of(env, &dictionary.body)?;
+        let (value, cells) = self.buffers_of(&dictionary.body, Entry::None)?;
         let handle = self.host.tables.borrow_mut().dictionary_cells.insert(cells);
         self.host.scratch.write(self.host.scratch.len() - 1, &[f64::from(handle)]);
         Ok(value)
@@ -169,14 +144,6 @@ impl NativeLane {
         }
         let cells = self.host.tables.borrow_mut().dictionary_cells.remove(handle);
         cells.iter().flatten().for_each(Cell::release);
-        Ok(())
-    }
-
-    /// Ends this environment's hold on a batch: its one buffer is detached.
-    #[napi]
-    pub fn dispose1(&self, env: &Env, batch: u32, buffer: ArrayBuffer<'_>) -> Result<()> {
-        detach_value(env, &buffer)?;
-        self.forget(batch);
         Ok(())
     }
 
@@ -242,6 +209,40 @@ impl NativeLane {
         self.put_batch(Arc::new(copy));
         Ok(())
     }
+}
+
+/// What is called in other ways than as a method of JavaScript's.
+impl NativeLane {
+    /// Writes the batch's layout into the scratch array and returns its `ArrayBuffer`s: one as itself, several (or
+    /// none) as an array. A number says how long the scratch array would have to be.
+    ///
+    /// Layout: nodes, (length, null count)…, buffers, (range, offset, length)…, variadic counts, count….
+    pub(crate) fn open(&self, env: &Env, batch: u32) -> Result<sys::napi_value> {
+        let mut opened = self.batch(batch)?;
+        if !opened.body.is_writable() {
+            // JavaScript would end the process by writing there: it gets a copy.
+            let copy = Batch::copy_of(&opened.to_arrow().map_err(plane)?, opened.metadata.clone()).map_err(plane)?;
+            opened = Arc::new(copy);
+            if let Some(entry) = self.host.tables.borrow_mut().batches.get_mut(batch) {
+                entry.batch = Arc::clone(&opened);
+            }
+        }
+        if let Some(missing) = self.write_layout(&opened.header, &opened.buffers) {
+            return number(env, missing).map(|n| n.0);
+        }
+        let (value, cells) = self.buffers_of(&opened.body, Entry::Batch(batch))?;
+        if let Some(entry) = self.host.tables.borrow_mut().batches.get_mut(batch) {
+            entry.cells = cells;
+        }
+        Ok(value.0)
+    }
+
+    /// Ends this environment's hold on a batch: its one buffer is detached.
+    pub(crate) fn dispose1(&self, env: &Env, batch: u32, buffer: sys::napi_value) -> Result<()> {
+        arrays::detach(env, buffer)?;
+        self.forget(batch);
+        Ok(())
+    }
 
     pub(crate) fn put_batch(&self, batch: Arc<Batch>) {
         let record = batch_record(&mut self.host.tables.borrow_mut(), None, batch);
@@ -290,29 +291,28 @@ impl NativeLane {
         self.host.scratch.write(0, &numbers);
         None
     }
-}
 
-fn buffers_of(env: &Env, body: &Arc<Body>) -> Result<(Raw, Vec<Cell>)> {
-    body.may_be_written();
-    let mut cells = Vec::with_capacity(body.ranges().len());
-    let mut values = Vec::with_capacity(body.ranges().len());
-    for range in body.ranges() {
-        let (value, cell) = arrays::external(env, range.pointer, range.length, Keep::Body(Arc::clone(body)))?;
-        values.push(value);
-        cells.push(cell);
-    }
-    if let [only] = values[..] {
-        return Ok((Raw(only), cells));
-    }
-    let mut array = std::ptr::null_mut();
-    // SAFETY: plain Node-API calls on the current environment with values of the current scope.
-    unsafe {
-        sys::napi_create_array_with_length(env.raw(), values.len(), &mut array);
-        for (index, value) in values.into_iter().enumerate() {
-            sys::napi_set_element(env.raw(), array, index as u32, value);
+    fn buffers_of(&self, body: &Arc<Body>, entry: Entry) -> Result<(Raw, Vec<Cell>)> {
+        body.may_be_written();
+        let external = |range: &HostRange| {
+            arrays::external(&self.host, range.pointer, range.length, Keep::Body(Arc::clone(body)), entry)
+        };
+        if let [only] = body.ranges() {
+            let (value, cell) = external(only)?;
+            return Ok((Raw(value), vec![cell]));
         }
+        let (values, cells): (Vec<_>, Vec<_>) =
+            body.ranges().iter().map(external).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let (env, mut array) = (self.host.env(), std::ptr::null_mut());
+        // SAFETY: plain Node-API calls on the current environment with values of the current scope.
+        unsafe {
+            sys::napi_create_array_with_length(env, values.len(), &mut array);
+            for (index, value) in values.into_iter().enumerate() {
+                sys::napi_set_element(env, array, index as u32, value);
+            }
+        }
+        Ok((Raw(array), cells))
     }
-    Ok((Raw(array), cells))
 }
 
 pub(crate) fn detach_value(env: &Env, buffer: &ArrayBuffer<'_>) -> Result<()> {

@@ -15,7 +15,8 @@ use crate::{
     arrays,
     cell::Keep,
     error::{Result, plane, stale},
-    lane::{NativeLane, Raw, detach_value, number},
+    host::Entry,
+    lane::{NativeLane, detach_value, number},
     scratch::Cursor,
 };
 
@@ -139,24 +140,6 @@ impl NativeLane {
         })
     }
 
-    /// A block as an `ArrayBuffer`, its handle in the scratch array; or a number that says why not.
-    #[napi(ts_return_type = "ArrayBuffer | number")]
-    pub fn allocate(&self, env: &Env, publisher: u32, bytes: f64) -> Result<Raw> {
-        let publisher = self.publisher(publisher)?;
-        if publisher.is_closed() {
-            return Err(plane(PlaneError::Closed));
-        }
-        let length = (bytes as usize).max(1);
-        let block = match publisher.allocate(length) {
-            Ok(block) => Arc::new(block),
-            Err(error) => return number(env, refusal(error)),
-        };
-        let (value, cell) = arrays::external(env, block.as_ptr(), length, Keep::Block(Arc::clone(&block)))?;
-        let handle = self.host.tables.borrow_mut().blocks.insert((block, Some(cell)));
-        self.host.scratch.write(0, &[f64::from(handle)]);
-        Ok(Raw(value))
-    }
-
     /// Makes room for so many bytes, off the loop. Resolves to nothing, or to code and message.
     #[napi(ts_return_type = "Promise<string[]>")]
     pub fn grow(&self, publisher: u32, bytes: f64) -> Result<AsyncTask<GrowTask>> {
@@ -175,10 +158,16 @@ impl NativeLane {
         Ok(location.map(|l| l.map(BigInt::from).to_vec()).unwrap_or_default())
     }
 
-    /// Takes the memory away from an `ArrayBuffer` over a block; the block stays.
+    /// Takes the memory away from the `ArrayBuffer` over a block; the block stays, until it is sent or freed.
     #[napi]
-    pub fn detach(&self, env: &Env, buffer: ArrayBuffer<'_>) -> Result<()> {
-        detach_value(env, &buffer)
+    pub fn detach(&self, env: &Env, block: u32, buffer: ArrayBuffer<'_>) -> Result<()> {
+        detach_value(env, &buffer)?;
+        // The buffer's finalizer is to find nothing that it could let go of.
+        let cell = self.host.tables.borrow_mut().blocks.get_mut(block).and_then(|(_, cell)| cell.take());
+        if let Some(cell) = cell {
+            cell.release();
+        }
+        Ok(())
     }
 
     /// Gives a block back unsent.
@@ -198,7 +187,7 @@ impl NativeLane {
     #[napi]
     pub fn put_dictionary(&self, env: &Env, block: i32, buffer: Option<ArrayBuffer<'_>>) -> Result<u32> {
         let (header, _) = self.read_layout(0);
-        let block = self.take_block(env, block, buffer)?;
+        let block = self.take_block(env, f64::from(block), buffer.map(|b| b.raw()))?;
         check_layout(&header, block.as_deref())?;
         let version = Publisher::next_dictionary_version();
         Ok(self.host.tables.borrow_mut().dictionaries.insert(OutgoingDictionary { version, header, block }))
@@ -208,39 +197,6 @@ impl NativeLane {
     pub fn drop_dictionary(&self, dictionary: u32) {
         let dropped = self.host.tables.borrow_mut().dictionaries.remove(dictionary);
         drop(dropped);
-    }
-
-    /// Sends a written block (or -1: no bytes), whose `ArrayBuffer` is detached. The number of subscribers; or why it
-    /// waits, and then the scratch array has the handle to `resend` it with.
-    ///
-    /// Layout in the scratch array: rows, connection (0: all), nodes, (length, null count)…, buffers, (offset, length)…, variadic counts,
-    /// count…, dictionaries, handle….
-    #[napi]
-    pub fn send(
-        &self,
-        env: &Env,
-        publisher: u32,
-        block: i32,
-        buffer: Option<ArrayBuffer<'_>>,
-        schema: u32,
-        metadata: Option<Vec<String>>,
-    ) -> Result<f64> {
-        // First of all: whatever is wrong with the rest, nobody writes the block from now on, and it is not forgotten.
-        let block = self.take_block(env, block, buffer)?;
-        let sender = self.publisher(publisher)?;
-        let (rows, connection) = (self.host.scratch.read(0) as u64, self.host.scratch.read(1));
-        let (mut header, dictionaries) = self.read_layout(2);
-        header.rows = rows;
-        let schema = self.schema(schema)?;
-        schema.shape.check(&header).map_err(|e| plane(e.into()))?;
-        check_layout(&header, block.as_deref())?;
-        let dictionaries = {
-            let tables = self.host.tables.borrow();
-            let found: Option<Vec<_>> = dictionaries.iter().map(|d| tables.dictionaries.get(*d).cloned()).collect();
-            found.ok_or_else(|| stale("dictionary"))?
-        };
-        let metadata = pairs(metadata);
-        self.offer(&sender, Outgoing { schema, header, block, metadata, dictionaries }, connection)
     }
 
     /// Tries again to send what had to wait.
@@ -295,6 +251,70 @@ impl NativeLane {
         self.publisher(publisher)?.close();
         Ok(())
     }
+}
+
+/// What is called in other ways than as a method of JavaScript's.
+impl NativeLane {
+    /// A block as an `ArrayBuffer`, its handle in the scratch array; or a number that says why not.
+    pub(crate) fn allocate(&self, env: &Env, publisher: u32, bytes: f64) -> Result<sys::napi_value> {
+        let publisher = self.publisher(publisher)?;
+        if publisher.is_closed() {
+            return Err(plane(PlaneError::Closed));
+        }
+        let length = (bytes as usize).max(1);
+        let block = match publisher.allocate(length) {
+            Ok(block) => Arc::new(block),
+            Err(error) => return number(env, refusal(error)).map(|n| n.0),
+        };
+        let (pointer, keep) = (block.as_ptr(), Keep::Block(Arc::clone(&block)));
+        let handle = self.host.tables.borrow_mut().blocks.insert((block, None));
+        let made = arrays::external(&self.host, pointer, length, keep, Entry::Block(handle));
+        let mut tables = self.host.tables.borrow_mut();
+        let (value, cell) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                tables.blocks.remove(handle);
+                return Err(error);
+            }
+        };
+        if let Some((_, known)) = tables.blocks.get_mut(handle) {
+            *known = Some(cell);
+        }
+        drop(tables);
+        self.host.scratch.write(0, &[f64::from(handle)]);
+        Ok(value)
+    }
+
+    /// Sends a written block, whose `ArrayBuffer` is detached if it was not before. The number of subscribers; or why it
+    /// waits, and then the scratch array has the handle to `resend` it with.
+    ///
+    /// In the scratch array: publisher, block (-1: no bytes), schema, rows, connection (0: all), nodes, (length, null count)…,
+    /// buffers, (offset, length)…, variadic counts, count…, dictionaries, handle….
+    pub(crate) fn send(
+        &self,
+        env: &Env,
+        buffer: Option<sys::napi_value>,
+        metadata: Option<Vec<String>>,
+    ) -> Result<sys::napi_value> {
+        let at = |index| self.host.scratch.read(index);
+        let (publisher, block, schema, rows, connection) = (at(0) as u32, at(1), at(2) as u32, at(3) as u64, at(4));
+        // First of all: whatever is wrong with the rest, nobody writes the block from now on, and it is not forgotten.
+        let block = self.take_block(env, block, buffer)?;
+        let sender = self.publisher(publisher)?;
+        let (mut header, dictionaries) = self.read_layout(5);
+        header.rows = rows;
+        let schema = self.schema(schema)?;
+        schema.shape.check(&header).map_err(|e| plane(e.into()))?;
+        check_layout(&header, block.as_deref())?;
+        let dictionaries = {
+            let tables = self.host.tables.borrow();
+            let found: Option<Vec<_>> = dictionaries.iter().map(|d| tables.dictionaries.get(*d).cloned()).collect();
+            found.ok_or_else(|| stale("dictionary"))?
+        };
+        let metadata = pairs(metadata);
+        let answer = self.offer(&sender, Outgoing { schema, header, block, metadata, dictionaries }, connection)?;
+        number(env, answer).map(|n| n.0)
+    }
 
     fn publisher(&self, publisher: u32) -> Result<Arc<Publisher>> {
         self.host.tables.borrow().publishers.get(&publisher).cloned().ok_or_else(|| plane(PlaneError::Closed))
@@ -316,12 +336,14 @@ impl NativeLane {
     }
 
     /// The block behind a handle, after its `ArrayBuffer` was detached: from now on nobody writes it.
-    fn take_block(&self, env: &Env, block: i32, buffer: Option<ArrayBuffer<'_>>) -> Result<Option<Arc<Block>>> {
+    fn take_block(&self, env: &Env, block: f64, buffer: Option<sys::napi_value>) -> Result<Option<Arc<Block>>> {
         if let Some(buffer) = buffer {
-            detach_value(env, &buffer)?;
+            arrays::detach(env, buffer)?;
         }
-        let Ok(handle) = u32::try_from(block) else { return Ok(None) };
-        let removed = self.host.tables.borrow_mut().blocks.remove(handle);
+        if block < 0.0 {
+            return Ok(None);
+        }
+        let removed = self.host.tables.borrow_mut().blocks.remove(block as u32);
         let (block, cell) = removed.ok_or_else(|| stale("block"))?;
         if let Some(cell) = cell {
             cell.release();

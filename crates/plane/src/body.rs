@@ -169,7 +169,7 @@ impl Drop for Body {
         let firsts = std::mem::take(firsts);
         if !self.written.load(Ordering::Acquire) {
             drop(loans);
-            return link.give_back(&addresses);
+            return link.give_back(addresses);
         }
         let mut spans: Vec<Written> = Vec::new();
         for (range, first) in self.ranges.iter().zip(firsts) {
@@ -184,7 +184,7 @@ impl Drop for Body {
             }
         }
         drop(loans);
-        recycle::discard(spans, move || link.give_back(&addresses));
+        recycle::discard(spans, move || link.give_back(addresses));
     }
 }
 

@@ -136,6 +136,12 @@ impl Lane {
         !self.events.lock().is_empty()
     }
 
+    /// Makes the descriptor readable, so that [`turn`](Self::turn) is called again soon.
+    pub fn rouse(&self) {
+        // Only an overflow of the counter could fail, and then the loop is awake already.
+        let _ = rustix::io::write(&self.alarm.0, &1u64.to_ne_bytes());
+    }
+
     /// Closes everything, as when the event loop's environment ends. Leases that are still held (exported arrays) stay
     /// valid and return when they end.
     pub fn shut_down(&self) {
@@ -176,8 +182,7 @@ impl Lane {
     pub(crate) fn announce(&self, id: u32, event: Event) {
         self.emit(id, event);
         if !(self.is_here() && self.turning.load(Ordering::Acquire)) {
-            // Only an overflow of the counter could fail, and then the loop is awake already.
-            let _ = rustix::io::write(&self.alarm.0, &1u64.to_ne_bytes());
+            self.rouse();
         }
     }
 

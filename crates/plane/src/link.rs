@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use arrowlane_dissociated::Receiver;
+use arrowlane_memory::shared::{Noted, ReturnWriter};
 use arrowlane_transport::Endpoint;
 use parking_lot::Mutex;
 
@@ -29,6 +30,8 @@ pub(crate) struct Link {
 pub(crate) struct Wire {
     pub endpoint: Option<Box<dyn Endpoint>>,
     pub receiver: Option<Receiver>,
+    /// Where returns are noted, instead of being sent; set where the publisher looks there.
+    pub returns: Option<ReturnWriter>,
     /// Key in the lane's reactor while the descriptor is watched.
     pub key: Option<u64>,
     pub writing: bool,
@@ -37,7 +40,13 @@ pub(crate) struct Wire {
 impl Link {
     pub(crate) fn new(endpoint: Box<dyn Endpoint>, lane: &Arc<Lane>) -> Arc<Self> {
         Arc::new(Self {
-            wire: Mutex::new(Wire { endpoint: Some(endpoint), receiver: None, key: None, writing: false }),
+            wire: Mutex::new(Wire {
+                endpoint: Some(endpoint),
+                receiver: None,
+                returns: None,
+                key: None,
+                writing: false,
+            }),
             returned: Mutex::default(),
             leases: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -56,15 +65,19 @@ impl Link {
         self.leases.load(Ordering::Acquire)
     }
 
-    /// A lease ended: its addresses go back, with others of the same turn where that is possible.
-    pub(crate) fn give_back(self: &Arc<Self>, addresses: &[u64]) {
-        let waiting = {
-            let mut returned = self.returned.lock();
-            returned.extend_from_slice(addresses);
-            returned.len()
-        };
+    /// A lease ended: its addresses go back. They are noted for the publisher at once where it looks there; else they are
+    /// sent, with others of the same turn where that is possible.
+    pub(crate) fn give_back(self: &Arc<Self>, mut addresses: Vec<u64>) {
         let was = self.leases.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(was > 0, "a lease ended twice");
+        if self.note(&mut addresses) {
+            return;
+        }
+        let waiting = {
+            let mut returned = self.returned.lock();
+            returned.extend_from_slice(&addresses);
+            returned.len()
+        };
         match self.lane.upgrade() {
             Some(lane) if lane.is_here() => {
                 if waiting >= FREE_AT_ONCE && self.try_flush() {
@@ -74,6 +87,33 @@ impl Link {
             }
             // Another thread, or no event loop any more: nobody would come past later.
             _ => self.flush(),
+        }
+    }
+
+    /// Notes addresses in the page that the publisher looks into, and wakes it where it waits for them. `false` when that
+    /// cannot be done now: they have to be sent.
+    fn note(&self, addresses: &mut Vec<u64>) -> bool {
+        // Not while messages are read, perhaps by this very thread.
+        let Some(mut wire) = self.wire.try_lock() else { return false };
+        let Wire { endpoint: Some(endpoint), receiver: Some(receiver), returns: Some(returns), .. } = &mut *wire else {
+            return false;
+        };
+        if self.closed.load(Ordering::Acquire) {
+            return false;
+        }
+        receiver.let_go(addresses);
+        match returns.note(addresses) {
+            Noted::Quietly => true,
+            Noted::Full => {
+                receiver.announce(addresses);
+                self.flush_wire(&mut wire);
+                true
+            }
+            Noted::Wake => {
+                receiver.heartbeat(&mut **endpoint);
+                self.flush_wire(&mut wire);
+                true
+            }
         }
     }
 

@@ -12,9 +12,12 @@ pub(crate) struct Tags {
     pub want_data: u64,
     pub free_data: u64,
     pub want_data_ext: u64,
+    /// Whether it reads returns from a page that the subscriber hands it.
+    pub returns: bool,
 }
 
-pub(crate) const TAGS: Tags = Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3 };
+pub(crate) const TAGS: Tags =
+    Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3, returns: true };
 
 /// The URI that a publisher greets with.
 pub(crate) fn uri(path: &Path, topic: &str) -> String {
@@ -24,7 +27,7 @@ pub(crate) fn uri(path: &Path, topic: &str) -> String {
         want_data: TAGS.want_data,
         free_data: Some(TAGS.free_data),
         want_data_ext: Some(TAGS.want_data_ext),
-        extra: vec![("boot".into(), boot_id()), ("topic".into(), topic.into())],
+        extra: vec![("boot".into(), boot_id()), ("topic".into(), topic.into()), ("returns".into(), "1".into())],
         ..DataUri::default()
     };
     uri.to_string()
@@ -44,6 +47,7 @@ pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneErro
         want_data: uri.want_data,
         free_data: uri.free_data.unwrap_or(TAGS.free_data),
         want_data_ext: uri.want_data_ext.unwrap_or(uri.want_data),
+        returns: uri.want_data_ext.is_some() && uri.extra("returns") == Some("1"),
     };
     Ok((uri, tags))
 }

@@ -1,6 +1,11 @@
 //! The trait that every transport implements.
 
-use std::{any::Any, os::fd::BorrowedFd, ptr::NonNull, sync::Arc};
+use std::{
+    any::Any,
+    os::fd::{BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    sync::Arc,
+};
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{Block, Pool, shared::Mapping};
@@ -42,6 +47,12 @@ pub trait Endpoint: Outbox + Send {
     /// Tells the peer that a segment will not be used any more. `true` when the peer has to acknowledge that
     /// ([`Inbox::retired`]) before the segment's number may be used again; `false` when it never knew the segment.
     fn retire(&mut self, segment: u16) -> bool;
+
+    /// Hands the peer the descriptor of a [`ReturnPage`](arrowlane_memory::shared::ReturnPage). `false` where the transport has no such thing; then they are
+    /// sent.
+    fn offer_returns(&mut self, _page: OwnedFd) -> bool {
+        false
+    }
 
     /// The span that the peer lent under an address.
     ///

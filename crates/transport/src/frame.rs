@@ -32,6 +32,8 @@ pub enum Kind {
     Retire = 6,
     /// The retired segment (tag) was unmapped; its number may be used again.
     Retired = 7,
+    /// Client to server: a page to note returns in; one descriptor travels with the first byte.
+    Returns = 8,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             5 => Self::SegmentAcknowledged,
             6 => Self::Retire,
             7 => Self::Retired,
+            8 => Self::Returns,
             _ => return None,
         })
     }

@@ -40,15 +40,26 @@ impl Returns {
 
     /// Nothing happens when the address is not held.
     pub fn free(&mut self, address: u64) {
+        if self.let_go(address) {
+            self.announce(&[address]);
+        }
+    }
+
+    pub fn announce(&mut self, addresses: &[u64]) {
+        crate::free::encode_into(addresses, &mut self.frees);
+    }
+
+    /// As [`free`](Self::free), for an address that the sender is told of in another way. Whether it was held.
+    pub fn let_go(&mut self, address: u64) -> bool {
         let Entry::Occupied(mut entry) = self.held.entry(address) else {
-            return;
+            return false;
         };
         let bytes = match entry.get_mut().rest.pop_front() {
             Some(next) => std::mem::replace(&mut entry.get_mut().first, next),
             None => entry.remove().first,
         };
         self.freed = self.freed.saturating_add(bytes);
-        self.frees.extend_from_slice(&address.to_le_bytes());
+        true
     }
 
     pub fn consumed(&mut self, bytes: u64) {

@@ -37,7 +37,10 @@ impl Mapping {
     ///
     /// Then no read of the mapping can fail, ever. The descriptor is kept for forwarding ([`fd`](Mapping::fd)).
     pub fn open(fd: OwnedFd, expected_len: u64) -> Result<Self, MemoryError> {
-        let len = check(&fd, expected_len)?;
+        let len = check(&fd, expected_len, SEALS)?;
+        if !expected_len.is_multiple_of(page_size() as u64) {
+            return Err(MemoryError::WrongSize { expected: expected_len, found: expected_len });
+        }
         let failed = |errno: Errno| MemoryError::system(MAP, expected_len, errno);
         // Mapped without access first: where the process has locked its future memory (mlockall), the kernel would populate a
         // private writable mapping at once, as MAP_POPULATE does, which copies every page: stale bytes for ever.
@@ -102,10 +105,10 @@ impl Mapping {
 }
 
 /// Looks at a peer's file before it is mapped; its length as a usize if all is well.
-fn check(fd: &OwnedFd, expected: u64) -> Result<usize, MemoryError> {
+pub(super) fn check(fd: &OwnedFd, expected: u64, seals: SealFlags) -> Result<usize, MemoryError> {
     let found = fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
-    if !found.contains(SEALS) {
-        return Err(MemoryError::NotSealed { found: found.bits(), missing: SEALS.difference(found).bits() });
+    if !found.contains(seals) {
+        return Err(MemoryError::NotSealed { found: found.bits(), missing: seals.difference(found).bits() });
     }
     let io = |errno: Errno| MemoryError::system("look at a received segment", expected, errno);
     // The type of f_type differs between platforms; its low 32 bits hold the number on all of them.
@@ -116,7 +119,7 @@ fn check(fd: &OwnedFd, expected: u64) -> Result<usize, MemoryError> {
     let stat = fstat(fd).map_err(io)?;
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let wrong = MemoryError::WrongSize { expected, found: size };
-    if size != expected || size == 0 || !size.is_multiple_of(page_size() as u64) {
+    if size != expected || size == 0 {
         return Err(wrong);
     }
     // A hole would be filled on reading, at this process's expense and perhaps beyond its limits. Sealed files grow no holes.

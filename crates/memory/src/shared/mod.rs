@@ -9,6 +9,7 @@
 //! The files have no name and go with their last user, however that one dies.
 
 mod mapping;
+mod returns;
 mod segment;
 mod written;
 
@@ -23,6 +24,7 @@ use crate::error::MemoryError;
 use crate::page::page_size;
 
 pub use mapping::Mapping;
+pub use returns::{Noted, Overrun, RETURNS_LENGTH, ReturnPage, ReturnReader, ReturnWriter};
 pub use segment::Segment;
 
 /// What a segment must be sealed with before its descriptor leaves the process.

@@ -96,8 +96,14 @@ impl Segment {
     }
 }
 
+impl AsFd for Segment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+}
+
 /// A memory file without a name that can be sealed and, where the kernel knows that (Linux 6.3), never be executed.
-fn anonymous_file() -> Result<OwnedFd, MemoryError> {
+pub(super) fn anonymous_file() -> Result<OwnedFd, MemoryError> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create("arrowlane", flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => memfd_create("arrowlane", flags),

@@ -37,3 +37,7 @@ impl Segment {
 /// A consumer's mapping; none can exist on this platform.
 #[derive(Debug)]
 pub enum Mapping {}
+
+/// A page for returns; none can exist on this platform.
+#[derive(Debug)]
+pub enum ReturnPage {}

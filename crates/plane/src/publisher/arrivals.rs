@@ -47,6 +47,7 @@ impl Publisher {
         let was = connection.takes_part();
         let result = connection.receive().and_then(|()| connection.flush(&lane));
         let is = connection.takes_part();
+        connection.ask(state.asking);
         if !was && is {
             connection.announce();
             lane.emit(self.id, Event::Joined(id));

@@ -9,7 +9,10 @@ use std::{
 };
 
 use arrowlane_dissociated::{Body, Pair, ProtocolError, Sender, SenderConfig, SenderEvent, encode_dictionary};
-use arrowlane_memory::{Block, Pool};
+use arrowlane_memory::{
+    Block, Pool,
+    shared::{Overrun, ReturnReader},
+};
 use arrowlane_transport::{Endpoint, Inbox, Interest, Source, TransportError, shm::ShmEndpoint};
 
 use super::{ConnectionId, Queue};
@@ -30,6 +33,8 @@ pub(super) struct Connection {
     /// Where in the count of bytes each batch ends that was sent and not yet taken.
     window: VecDeque<u64>,
     leases: Arc<AtomicUsize>,
+    /// Where the subscriber notes what goes back, if it gave us such a page.
+    returns: Option<ReturnReader>,
     turn: u64,
     announced: bool,
     /// Whether the schema went out.
@@ -97,6 +102,7 @@ impl Connection {
             dictionaries: Vec::new(),
             window: VecDeque::new(),
             leases: Arc::default(),
+            returns: None,
             turn: 0,
             announced: false,
             started: false,
@@ -215,6 +221,7 @@ impl Connection {
             }
             Phase::Ended(sender) => Phase::Ended(sender),
         };
+        self.ask(true);
     }
 
     pub(super) fn receive(&mut self) -> Result<(), PlaneError> {
@@ -224,16 +231,44 @@ impl Connection {
             return Err(error);
         }
         result?;
+        if let Some(mut returns) = self.endpoint.take_returns() {
+            // Whoever gets nothing more is not looked at by a sender: it has to speak up.
+            returns.ask(!self.takes_part());
+            self.returns = Some(returns);
+        }
+        self.collect()?;
+        if self.talk.cancelled && self.takes_part() {
+            self.finish(None);
+        }
+        Ok(())
+    }
+
+    /// Takes back what the subscriber noted, and forgets what it has taken in. Whether there was anything.
+    pub(super) fn collect(&mut self) -> Result<bool, PlaneError> {
+        let mut any = false;
+        if let (Some(returns), Phase::Streaming(sender) | Phase::Ended(sender)) =
+            (&mut self.returns, &mut self.talk.phase)
+        {
+            while let Some(address) = returns.take().map_err(overrun)? {
+                sender.free(address)?;
+                any = true;
+            }
+        }
         if let Phase::Streaming(sender) = &self.talk.phase {
             let consumed = sender.consumed_bytes();
             while self.window.front().is_some_and(|end| *end <= consumed) {
                 self.window.pop_front();
             }
         }
-        if self.talk.cancelled && self.takes_part() {
-            self.finish(None);
+        Ok(any)
+    }
+
+    /// Asks the subscriber to say when it notes something, or no more. One that gets nothing more always does.
+    pub(super) fn ask(&mut self, asked: bool) {
+        let always = !self.takes_part();
+        if let Some(returns) = &mut self.returns {
+            returns.ask(asked || always);
         }
-        Ok(())
     }
 
     pub(super) fn flush(&mut self, lane: &Lane) -> Result<(), PlaneError> {
@@ -273,6 +308,10 @@ fn put(
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())
+}
+
+fn overrun(Overrun(count): Overrun) -> PlaneError {
+    TransportError::Framing(format!("a subscriber claims to have noted {count} returns at once")).into()
 }
 
 impl Talk {

@@ -24,19 +24,25 @@ impl Publisher {
     /// A block to write a batch into. [`AllocateError::NeedsGrowth`] asks for [`Pool::grow`](arrowlane_memory::Pool::grow)
     /// off the loop; after [`AllocateError::Full`], [`Event::Room`](crate::Event::Room) says when to ask again.
     pub fn allocate(&self, length: usize) -> Result<Block, AllocateError> {
-        self.ask(length as u64, || self.pool.try_allocate(length))
+        self.ask_pool(length as u64, || self.pool.try_allocate(length))
     }
 
     /// Asks the pool for a block of `bytes`. Where it is full, whoever asks is told of what comes back, and segments
     /// that are too small for this block are given up, so that a larger one can take their place.
-    pub(super) fn ask<T>(&self, bytes: u64, ask: impl Fn() -> Result<T, AllocateError>) -> Result<T, AllocateError> {
+    pub(super) fn ask_pool<T>(
+        &self,
+        bytes: u64,
+        ask: impl Fn() -> Result<T, AllocateError>,
+    ) -> Result<T, AllocateError> {
+        // First what came back: it is better used again than left to grow cold.
+        self.collect(&mut self.state.lock());
         let first = ask();
         self.shrink();
         if !matches!(first, Err(AllocateError::Full)) {
             return first;
         }
         // In this order: a block that comes back between the two is either found now or reported.
-        self.waiting.begin();
+        self.ask(&mut self.state.lock());
         let second = ask();
         if matches!(second, Err(AllocateError::Full)) {
             self.retire(self.pool.make_way(usize::try_from(bytes).unwrap_or(usize::MAX)));

@@ -1,6 +1,7 @@
 //! The sending side of a topic.
 
 mod arrivals;
+mod collect;
 mod connection;
 mod door;
 mod memory;
@@ -67,6 +68,8 @@ struct State {
     retiring: Retiring,
     schema: Option<(Arc<BatchSchema>, Vec<u8>)>,
     header: Option<CachedHeader>,
+    /// Subscribers were asked to say when something goes back.
+    asking: bool,
     closing: bool,
     closed: bool,
 }
@@ -160,16 +163,16 @@ impl Publisher {
         let mut state = self.state.lock();
         let state = &mut *state;
         self.accept_schema(state, &out.schema)?;
+        self.collect(state);
         let present = state.connections.values().filter(|c| c.takes_part()).count();
         if present < self.options.min_subscribers {
             self.waiting.begin();
             return Ok(SendOutcome::NoSubscriber);
         }
-        let bytes = out.header.body_length;
-        if !state.connections.values().all(|c| !c.takes_part() || c.has_room(bytes, &self.options.queue)) {
-            self.waiting.begin();
+        if !(self.all_have_room(state, out) || self.ask(state) && self.all_have_room(state, out)) {
             return Ok(SendOutcome::NoRoom);
         }
+        self.ask_no_more(state);
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.takes_part()).map(|(id, _)| *id).collect();
         self.deliver(state, out, &ids)?;
         Ok(SendOutcome::Sent(ids.len()))
@@ -183,11 +186,11 @@ impl Publisher {
         let mut state = self.state.lock();
         let state = &mut *state;
         self.accept_schema(state, &out.schema)?;
-        let connection = state.connections.get(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
-        if !connection.has_room(out.header.body_length, &self.options.queue) {
-            self.waiting.begin();
+        self.collect(state);
+        if !(self.has_room(state, id, out)? || self.ask(state) && self.has_room(state, id, out)?) {
             return Ok(SendOutcome::NoRoom);
         }
+        self.ask_no_more(state);
         self.deliver(state, out, &[id])?;
         Ok(SendOutcome::Sent(1))
     }
@@ -237,7 +240,8 @@ impl Publisher {
 
     /// Its figures at this moment.
     pub fn statistics(&self) -> PublisherStatistics {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        self.collect(&mut state);
         let pool = self.pool.statistics();
         PublisherStatistics {
             subscribers: state.connections.values().filter(|c| c.takes_part()).count(),
@@ -245,6 +249,16 @@ impl Publisher {
             capacity: pool.capacity,
             leases: state.connections.values().map(Connection::leases).sum(),
         }
+    }
+
+    fn all_have_room(&self, state: &State, out: &Outgoing) -> bool {
+        let bytes = out.header.body_length;
+        state.connections.values().all(|c| !c.takes_part() || c.has_room(bytes, &self.options.queue))
+    }
+
+    fn has_room(&self, state: &State, id: ConnectionId, out: &Outgoing) -> Result<bool, PlaneError> {
+        let connection = state.connections.get(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
+        Ok(connection.has_room(out.header.body_length, &self.options.queue))
     }
 
     fn accept_schema(&self, state: &mut State, schema: &Arc<BatchSchema>) -> Result<(), PlaneError> {

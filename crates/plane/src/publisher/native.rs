@@ -75,7 +75,7 @@ impl Publisher {
             }
             let flat = flatten(std::slice::from_ref(values))?;
             let bytes = packed_size(&flat, ALIGN);
-            let (header, block) = match self.ask(bytes, || pack(&flat, &self.pool)) {
+            let (header, block) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
                 Ok(packed) => packed,
                 Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
             };
@@ -83,7 +83,7 @@ impl Publisher {
             *slot = Some((values.clone(), OutgoingDictionary { version, header, block }));
         }
         let bytes = packed_size(&flat, ALIGN);
-        let (header, block) = match self.ask(bytes, || pack(&flat, &self.pool)) {
+        let (header, block) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
             Ok(packed) => packed,
             Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
         };

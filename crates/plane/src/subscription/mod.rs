@@ -9,8 +9,9 @@ use std::{
 };
 
 use arrowlane_dissociated::{DecodedSchema, ProtocolError, shape_of};
+use arrowlane_memory::shared::{ReturnPage, ReturnWriter};
 use arrowlane_transport::{
-    Interest, Progress, Readiness, Source, TransportError,
+    Endpoint, Interest, Progress, Readiness, Source, TransportError,
     shm::{Folder, FolderWatch, ShmListener},
 };
 use parking_lot::Mutex;
@@ -228,12 +229,13 @@ impl Subscription {
     /// Reads what has arrived. Nothing that owns a lease is made or dropped while the connection is locked.
     fn read(&self, link: &Arc<Link>, arrived: &mut Vec<Arrived>) -> Result<(), PlaneError> {
         let mut wire = link.wire.lock();
-        let Wire { endpoint: Some(endpoint), receiver, .. } = &mut *wire else { return Ok(()) };
+        let Wire { endpoint: Some(endpoint), receiver, returns, .. } = &mut *wire else { return Ok(()) };
         let mut inbox = FromPublisher { receiver, wrong: None, greeted: None };
         let result = endpoint.receive(BUDGET, &mut inbox);
         let FromPublisher { wrong, greeted, .. } = inbox;
         if let Some(tags) = greeted {
             endpoint.tagged(tags.want_data_ext, &[self.topic.as_bytes()]);
+            *returns = tags.returns.then(|| returns_of(&mut **endpoint)).flatten();
             match endpoint.flush() {
                 // It may have ended its stream at once: that is read before its absence counts.
                 Ok(_) | Err(TransportError::Closed) => {}
@@ -326,6 +328,12 @@ impl Subscription {
         }
         lane.remove(self.id);
     }
+}
+
+/// A page to note returns in, where the transport takes one. Without it (no memory, no descriptors) they are sent.
+fn returns_of(endpoint: &mut dyn Endpoint) -> Option<ReturnWriter> {
+    let (page, descriptor) = ReturnPage::create().ok()?;
+    endpoint.offer_returns(descriptor).then(|| ReturnWriter::new(page))
 }
 
 impl Source for Subscription {

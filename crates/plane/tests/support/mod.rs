@@ -111,7 +111,7 @@ impl Producer {
     }
 
     pub fn used(&self) -> u64 {
-        self.publisher.pool().statistics().used
+        self.publisher.statistics().bytes_in_use
     }
 }
 

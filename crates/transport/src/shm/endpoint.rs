@@ -6,7 +6,10 @@ use std::{
 };
 
 use arrowlane_dissociated::Outbox;
-use arrowlane_memory::{Block, Pool};
+use arrowlane_memory::{
+    Block, Pool,
+    shared::{ReturnPage, ReturnReader},
+};
 
 use super::{
     input::{Input, Read},
@@ -33,6 +36,9 @@ pub struct ShmEndpoint {
     retiring: HashSet<u16>,
     /// Those of a server; a server's end has none.
     lent: Option<Lent>,
+    /// A client's page for returns, until it is taken.
+    returns: Option<ReturnReader>,
+    has_returns: bool,
     stopped: Flushed,
 }
 
@@ -60,6 +66,8 @@ impl ShmEndpoint {
             announced: HashSet::new(),
             retiring: HashSet::new(),
             lent,
+            returns: None,
+            has_returns: false,
             stopped: Flushed::All,
         })
     }
@@ -76,6 +84,26 @@ impl ShmEndpoint {
     /// Queues the server's first message.
     pub fn greet(&mut self, uri: &str) {
         self.output.frame(Kind::Greeting, 0, &[uri.as_bytes()]);
+    }
+
+    /// The client's page for returns, once, after it came.
+    pub fn take_returns(&mut self) -> Option<ReturnReader> {
+        self.returns.take()
+    }
+
+    fn map_returns(&mut self) -> Result<(), TransportError> {
+        let framing = |why: &str| Err(TransportError::Framing(why.into()));
+        if self.lent.is_some() {
+            return framing("a publisher returns nothing");
+        }
+        if std::mem::replace(&mut self.has_returns, true) {
+            return framing("a second page for returns came");
+        }
+        let Some(descriptor) = self.input.take_descriptor() else {
+            return framing("a page for returns came without its descriptor");
+        };
+        self.returns = Some(ReturnReader::new(ReturnPage::open(&descriptor)?));
+        Ok(())
     }
 
     fn dispatch(&mut self, inbox: &mut dyn Inbox) -> Result<(), TransportError> {
@@ -116,6 +144,7 @@ impl ShmEndpoint {
                     }
                     inbox.retired(number);
                 }
+                Kind::Returns => self.map_returns()?,
             }
         }
         Ok(())
@@ -216,6 +245,11 @@ impl Endpoint for ShmEndpoint {
             self.output.frame(Kind::Retire, u64::from(segment), &[]);
         }
         known
+    }
+
+    fn offer_returns(&mut self, page: OwnedFd) -> bool {
+        self.output.returns(page);
+        true
     }
 
     fn resolve(&self, address: u64, length: u64) -> Result<Loan, TransportError> {

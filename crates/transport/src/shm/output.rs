@@ -1,6 +1,10 @@
 //! Messages on their way to the socket.
 
-use std::{collections::VecDeque, os::fd::AsFd, sync::Arc};
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use arrowlane_memory::shared::Segment;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
@@ -21,11 +25,14 @@ pub(super) struct Output {
     replies: usize,
 }
 
+/// Something whose descriptor travels with a run's first byte.
+type Descriptor = Arc<dyn AsFd + Send + Sync>;
+
 #[derive(Default)]
 struct Run {
     bytes: Vec<u8>,
     sent: usize,
-    descriptor: Option<Arc<Segment>>,
+    descriptor: Option<Descriptor>,
 }
 
 /// What stopped [`Output::flush`].
@@ -70,6 +77,11 @@ impl Output {
         self.frame(Kind::Segment, u64::from(number), &[&length]);
     }
 
+    pub(super) fn returns(&mut self, page: OwnedFd) {
+        self.runs.push_back(Run { descriptor: Some(Arc::new(page)), ..Run::default() });
+        self.frame(Kind::Returns, 0, &[]);
+    }
+
     /// The peer acknowledged one descriptor. `false` when none was waiting for that.
     pub(super) fn acknowledged(&mut self) -> bool {
         if self.unacknowledged == 0 {
@@ -91,7 +103,7 @@ impl Output {
                 return Ok(Flushed::Acknowledgement);
             }
             while run.sent < run.bytes.len() {
-                match send_some(&socket, &run.bytes[run.sent..], run.descriptor.as_deref()) {
+                match send_some(&socket, &run.bytes[run.sent..], run.descriptor.as_ref()) {
                     Ok(sent) => {
                         run.sent += sent;
                         self.queued -= sent;
@@ -122,12 +134,12 @@ impl Output {
     }
 }
 
-fn send_some(socket: impl AsFd, bytes: &[u8], segment: Option<&Segment>) -> rustix::io::Result<usize> {
+fn send_some(socket: impl AsFd, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let Some(segment) = segment else { return send(socket, bytes, flags) };
+    let Some(descriptor) = descriptor else { return send(socket, bytes, flags) };
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [segment.fd()];
+    let descriptors = [descriptor.as_fd()];
     let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
     debug_assert!(fits, "the space was sized for one descriptor");
     sendmsg(socket, &[std::io::IoSlice::new(bytes)], &mut control, flags)
