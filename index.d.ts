@@ -306,6 +306,14 @@ export interface SendOptions {
 	/** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
 	signal?: AbortSignal;
 }
+/** How a publisher is closed. */
+export interface CloseOptions {
+	/**
+	 * Ends every stream that has not ended with this error instead of its end, for a producer that has to stop in the
+	 * middle: subscribers get `ERR_REMOTE`, which names its `code` and message, and do not take what came for all.
+	 */
+	error?: unknown;
+}
 /** A publisher's figures at a moment. */
 export interface PublisherStatistics {
 	/** Subscribers that take part. */
@@ -359,8 +367,10 @@ export declare class Publisher implements Owner {
 	 * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
 	 * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
 	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
+	 *
+	 * With `error` all streams end so, at once: a `send` that still waits rejects with `ERR_CLOSED`.
 	 */
-	close(): Promise<void>;
+	close(options?: CloseOptions): Promise<void>;
 	[Symbol.asyncDispose](): Promise<void>;
 }
 /** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */

@@ -39,6 +39,8 @@ export class Outbox {
   /** The last of the sends that wait; those that come after it wait behind it. */
   #tail: Promise<unknown> | undefined;
   #growing: Promise<void> | undefined;
+  /** Nobody waits any more: what is not sent by now never is. */
+  #givenUp = false;
 
   constructor(publisher: number, connection: number, strict: boolean) {
     this.#publisher = publisher;
@@ -49,6 +51,12 @@ export class Outbox {
   /** Resolves when nothing waits any more. */
   async settled(): Promise<void> {
     while (this.#tail !== undefined) await this.#tail.catch(() => {});
+  }
+
+  /** Rejects what waits, now and from now on, with `ERR_CLOSED`. */
+  giveUp(): void {
+    this.#givenUp = true;
+    this.room.changed();
   }
 
   /** Lets go of what was kept for later batches. */
@@ -114,7 +122,8 @@ export class Outbox {
   /** Runs after everything that waits already; given up before its turn, it is dropped instead. */
   #inOrder(run: () => Promise<number>, signal?: AbortSignal, drop = () => {}): Promise<number> {
     const before = this.#tail ?? Promise.resolve();
-    const sent = orAborted(before, signal).then(run, (reason) => {
+    const turn = orAborted(before, signal).then(() => this.#checkWait());
+    const sent = turn.then(run, (reason) => {
       drop();
       lane().stirred();
       throw reason;
@@ -283,6 +292,7 @@ export class Outbox {
     const { native: natively } = lane();
     for (;;) {
       try {
+        this.#checkWait();
         await this.room.wait(signal);
       } catch (reason) {
         natively.dropOutgoing(handle);
@@ -327,12 +337,19 @@ export class Outbox {
         `a batch of ${bytes} bytes does not fit into this publisher's memory at all: raise its \`memory\` option`,
       );
     }
+    this.#checkWait();
     if (answer !== NEEDS_GROWTH) return this.room.wait(signal);
     // One at a time: whoever comes meanwhile may find room then.
     this.#growing ??= this.#grow(bytes).finally(() => {
       this.#growing = undefined;
     });
     return this.#growing;
+  }
+
+  /** Whether waiting has a point. */
+  #checkWait(): void {
+    if (!this.#givenUp) return;
+    throw new ArrowlaneError("ERR_CLOSED", "the publisher was closed before this could be sent");
   }
 
   async #grow(bytes: number): Promise<void> {

@@ -43,6 +43,15 @@ export interface SendOptions {
   signal?: AbortSignal;
 }
 
+/** How a publisher is closed. */
+export interface CloseOptions {
+  /**
+   * Ends every stream that has not ended with this error instead of its end, for a producer that has to stop in the
+   * middle: subscribers get `ERR_REMOTE`, which names its `code` and message, and do not take what came for all.
+   */
+  error?: unknown;
+}
+
 /** A publisher's figures at a moment. */
 export interface PublisherStatistics {
   /** Subscribers that take part. */
@@ -53,6 +62,11 @@ export interface PublisherStatistics {
   readonly bytesInUse: number;
   /** Bytes of shared memory taken so far. */
   readonly capacity: number;
+}
+
+interface Closing {
+  readonly promise: Promise<void>;
+  resolve(): void;
 }
 
 /** Subscribers take a publisher that sends more before they took any for an attack. */
@@ -77,7 +91,9 @@ export class Publisher implements Owner {
   /** Where `onSubscriber` is called: the asynchronous context of `publish`, not of whatever came first. */
   readonly #context = new AsyncResource("arrowlane.Publisher");
   #subscribers = 0;
-  #closed: { promise: Promise<void>; resolve(): void } | undefined;
+  #closed: Closing | undefined;
+  /** Code and message of the error that it ends with, if any. */
+  #failure: string[] | undefined;
   /** Everything was handed over, and the native side knows it no more. */
   #ended = false;
 
@@ -157,20 +173,36 @@ export class Publisher implements Owner {
    * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
    * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
    * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
+   *
+   * With `error` all streams end so, at once: a `send` that still waits rejects with `ERR_CLOSED`.
    */
-  async close(): Promise<void> {
-    if (this.#closed === undefined) {
-      let resolve = () => {};
-      const promise = new Promise<void>((done) => {
-        resolve = done;
-      });
-      this.#closed = { promise, resolve };
-      lane().native.hold();
-      await this.#outbox.settled();
-      native(() => lane().native.closePublisher(this.#id));
-      lane().stirred();
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { error } = options;
+    const closing = this.#closed ?? this.#startClosing();
+    if (error !== undefined) {
+      this.#failure ??= describe(error);
+      this.#outbox.giveUp();
     }
-    return this.#closed.promise;
+    return closing.promise;
+  }
+
+  #startClosing(): Closing {
+    let resolve = () => {};
+    let reject = (_: unknown) => {};
+    const promise = new Promise<void>((done, failed) => {
+      resolve = done;
+      reject = failed;
+    });
+    this.#closed = { promise, resolve };
+    lane().native.hold();
+    this.#outbox
+      .settled()
+      .then(() => {
+        native(() => lane().native.closePublisher(this.#id, this.#failure));
+        lane().stirred();
+      })
+      .catch(reject);
+    return this.#closed;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -66,6 +66,8 @@ class FilePublisher {
   /** Those that are being served, and what rejects when serving one failed. */
   readonly #serving = new Set<Promise<void>>();
   #failed: Promise<never> = new Promise(() => {});
+  /** Everything was sent: from then on being stopped cuts nothing short. */
+  #complete = false;
   #subscribers = 0;
 
   constructor(topic: string, file: string, options: Options, stop: Stop) {
@@ -98,12 +100,16 @@ class FilePublisher {
         await this.#once(publisher, reader);
       }
     } catch (error) {
-      if (this.#stop.requested === undefined) throw error;
+      if (this.#stop.requested === undefined) {
+        await publisher?.close({ error });
+        throw error;
+      }
     }
     const signal = this.#stop.requested;
     if (signal === undefined) return;
     this.#output.clear();
-    await publisher?.close();
+    const early = new ArrowlaneError("ERR_CLOSED", `${signal} stopped it before the end of ${this.#file}`);
+    await publisher?.close(this.#complete ? {} : { error: early });
     this.#output.event({ event: "stopped", signal });
     if (!this.#isRegular()) this.#stop.dieBySignal();
   }
@@ -120,6 +126,7 @@ class FilePublisher {
   async #once(publisher: Publisher, reader: FileReader): Promise<void> {
     const started = performance.now();
     const sent = await this.#sendAll(reader, (batch) => publisher.send(batch, { signal: this.#stop.signal }));
+    this.#complete = true;
     await publisher.close();
     this.#sent({ event: "end" }, sent, started);
   }
@@ -137,8 +144,8 @@ class FilePublisher {
         const serving = this.#serve(stream);
         this.#serving.add(serving);
         await serving.catch(async (error) => {
-          fail(error);
-          // Its stream must not end as if it were complete: the process ends first.
+          if (this.#stop.requested === undefined) fail(error);
+          // Its stream must not end as if it were complete: the publisher ends it with an error.
           await new Promise(() => {});
         });
         this.#serving.delete(serving);
@@ -155,7 +162,7 @@ class FilePublisher {
       const sent = await this.#sendAll(reader, (batch) => stream.send(batch, { signal: this.#stop.signal }));
       this.#sent({ event: "served", subscriber }, sent, started);
     } catch (error) {
-      if (this.#stop.requested !== undefined) return;
+      if (this.#stop.requested !== undefined) throw error;
       if (!stream.hasLeft && !isCode(error, "ERR_CLOSED")) throw error;
       this.#output.event({ event: "left", subscriber }, `subscriber ${subscriber} left before the end`);
     }

@@ -13,7 +13,7 @@ pub(super) const LISTENER: u64 = 0;
 const MAX_CONNECTIONS: usize = 1024;
 
 impl Publisher {
-    fn accept(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn accept(self: &Arc<Self>, state: &mut State) {
         let Some(lane) = self.lane.upgrade() else { return };
         while let Some(endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
             if state.connections.len() >= MAX_CONNECTIONS && !self.evict(state) {

@@ -196,6 +196,11 @@ impl Connection {
         Ok(true)
     }
 
+    /// Whether it can be told of an error; otherwise the connection has to be closed instead.
+    pub(super) fn hears_errors(&self) -> bool {
+        matches!(&self.talk.phase, Phase::Streaming(sender) | Phase::Ended(sender) if sender.is_extended())
+    }
+
     /// Ends its stream: well, or with an error's code and message.
     pub(super) fn finish(&mut self, failure: Option<(&str, &str)>) {
         let phase = std::mem::replace(&mut self.talk.phase, Phase::Greeted);
@@ -207,10 +212,13 @@ impl Connection {
                 }
                 Phase::Ended(sender)
             }
-            // It came as the publisher closed: its stream ends before it began.
+            // It came as the publisher closed: its stream ends before it began. Where that is an error it gets no end,
+            // as it has not said yet whether it understands more; the connection closes.
             Phase::Greeted => {
                 let mut sender = Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag: None });
-                sender.finish(&mut self.endpoint);
+                if failure.is_none() {
+                    sender.finish(&mut self.endpoint);
+                }
                 Phase::Ended(sender)
             }
             Phase::Ended(sender) => Phase::Ended(sender),
