@@ -46,6 +46,8 @@ export class FileReader implements AsyncIterable<Batch> {
   readonly #reader: NativeReader;
   readonly #signal: AbortSignal | undefined;
   #pending: Promise<Batch | undefined> = Promise.resolve(undefined);
+  /** Whether the first batch was asked for already. */
+  #begun = false;
 
   /** @internal Use `openFile`. */
   constructor(reader: NativeReader, signal: AbortSignal | undefined) {
@@ -70,8 +72,14 @@ export class FileReader implements AsyncIterable<Batch> {
     return batchFromScratch("file");
   }
 
+  /** Reads the first batch ahead: rejects when the file is damaged there already. */
+  async begin(): Promise<void> {
+    if (!this.#begun) this.#readAhead();
+    await unlessAborted(this.#pending, this.#signal);
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch, void, void> {
-    this.#readAhead();
+    if (!this.#begun) this.#readAhead();
     try {
       for (;;) {
         const batch = await unlessAborted(this.#pending, this.#signal);
@@ -92,6 +100,7 @@ export class FileReader implements AsyncIterable<Batch> {
   }
 
   #readAhead(): void {
+    this.#begun = true;
     this.#pending = this.#next();
     // Whoever waits for it hears of a failure; nobody may be waiting yet.
     this.#pending.catch(() => {});

@@ -87,8 +87,10 @@ class FilePublisher {
   async run(): Promise<void> {
     let publisher: Publisher | undefined;
     try {
-      // Opened first: a file that cannot be read leaves no topic behind, and no subscriber with half a stream.
+      // Opened first: a file that cannot be read opens no topic, and no subscriber gets half a stream. The batches of a
+      // pipe come when they come; it fails before subscribers' eyes.
       const reader = await openFile(this.#file, this.#stop.signal);
+      if (this.#isRegular()) await reader.begin();
       publisher = this.#hold
         ? await this.#publishHeld()
         : await publish(this.#topic, { memory: this.#memory });
