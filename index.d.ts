@@ -313,6 +313,12 @@ export interface CloseOptions {
 	 * middle: subscribers get `ERR_REMOTE`, which names its `code` and message, and do not take what came for all.
 	 */
 	error?: unknown;
+	/**
+	 * Gives up waiting for subscribers that do not take what was sent: what is not sent rejects with `ERR_CLOSED`, and streams
+	 * that miss something end with an error (`ERR_REMOTE`, or `ERR_PUBLISHER_LOST` where there is no room even for that). The
+	 * publisher is closed then, and `close` rejects with the signal's reason.
+	 */
+	signal?: AbortSignal;
 }
 /** A publisher's figures at a moment. */
 export interface PublisherStatistics {
@@ -368,7 +374,8 @@ export declare class Publisher implements Owner {
 	 * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
 	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
 	 *
-	 * With `error` all streams end so, at once: a `send` that still waits rejects with `ERR_CLOSED`.
+	 * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any
+	 * more. With `error`, every send that waits rejects so, and all streams end with that error.
 	 */
 	close(options?: CloseOptions): Promise<void>;
 	[Symbol.asyncDispose](): Promise<void>;

@@ -1,6 +1,8 @@
 /**
  * Arrow data at rest, read and written natively: every type, without apache-arrow. For the command line.
  */
+
+import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import { type Batch, batchFromScratch, insideOf } from "./batch.js";
 import { ArrowlaneError } from "./errors.js";
@@ -170,23 +172,6 @@ export class FileSummary {
 /** A batch's schema as JSON (Arrow's integration format), for every type. */
 export function schemaOf(batch: Batch): JsonSchema {
   return schemaJson(insideOf(batch).origin.schema);
-}
-
-/** What a promise resolves to, or the signal's reason if that comes first. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  let onAbort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    aborted.catch(() => {});
-  }
 }
 
 /** The body of a batch that is not a slice or selection of another. */

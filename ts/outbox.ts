@@ -15,6 +15,8 @@ import { type Block, publisherOf, takeBlock, Writer, writerOf } from "./writer.j
 /** Answers of `NativeLane.allocate` and `pack`. */
 const NEEDS_GROWTH = -1;
 const TOO_LARGE = -3;
+/** Answer of `NativeLane.send` and `resend`: fewer subscribers than `minSubscribers`. */
+const NO_SUBSCRIBER = -1;
 const NOTHING: readonly number[] = [];
 /** One binary value: what raw bytes are sent as. */
 const BYTES: JsonSchema = {
@@ -41,6 +43,8 @@ export class Outbox {
   #growing: Promise<void> | undefined;
   /** Nobody waits any more: what is not sent by now never is. */
   #givenUp = false;
+  /** No subscriber is waited for any more. */
+  #closing = false;
 
   constructor(publisher: number, connection: number, strict: boolean) {
     this.#publisher = publisher;
@@ -51,6 +55,17 @@ export class Outbox {
   /** Resolves when nothing waits any more. */
   async settled(): Promise<void> {
     while (this.#tail !== undefined) await this.#tail.catch(() => {});
+  }
+
+  /** Whether anything waits for its turn, for room or for a subscriber. */
+  get isWaiting(): boolean {
+    return this.#tail !== undefined;
+  }
+
+  /** Rejects what waits for a subscriber, now and from now on, with `ERR_CLOSED`. */
+  close(): void {
+    this.#closing = true;
+    this.room.changed();
   }
 
   /** Rejects what waits, now and from now on, with `ERR_CLOSED`. */
@@ -283,22 +298,24 @@ export class Outbox {
     lane().stirred();
     if (answer >= 0) return Promise.resolve(answer);
     const waiting = scratch[0];
-    if (this.#tail !== undefined) return this.#resend(waiting, signal);
-    return this.#inOrder(() => this.#resend(waiting, signal));
+    if (this.#tail !== undefined) return this.#resend(waiting, answer, signal);
+    const drop = () => natively.dropOutgoing(waiting);
+    return this.#inOrder(() => this.#resend(waiting, answer, signal), undefined, drop);
   }
 
-  async #resend(waiting: number, signal: AbortSignal | undefined): Promise<number> {
+  async #resend(waiting: number, refused: number, signal: AbortSignal | undefined): Promise<number> {
     let handle = waiting;
+    let answer = refused;
     const { native: natively } = lane();
     for (;;) {
       try {
-        this.#checkWait();
+        this.#checkWait(answer);
         await this.room.wait(signal);
       } catch (reason) {
         natively.dropOutgoing(handle);
         throw reason;
       }
-      const answer = native(() => natively.resend(this.#publisher, handle, this.#connection));
+      answer = native(() => natively.resend(this.#publisher, handle, this.#connection));
       lane().stirred();
       if (answer >= 0) return answer;
       handle = lane().scratch[0];
@@ -324,7 +341,7 @@ export class Outbox {
       if (answer >= 0) {
         const sent = native(() => lane().native.resend(this.#publisher, answer, this.#connection));
         lane().stirred();
-        return sent >= 0 ? sent : this.#resend(lane().scratch[0], options.signal);
+        return sent >= 0 ? sent : this.#resend(lane().scratch[0], sent, options.signal);
       }
       await this.#makeRoom(answer, lane().scratch[0], options.signal);
     }
@@ -346,10 +363,11 @@ export class Outbox {
     return this.#growing;
   }
 
-  /** Whether waiting has a point. */
-  #checkWait(): void {
-    if (!this.#givenUp) return;
-    throw new ArrowlaneError("ERR_CLOSED", "the publisher was closed before this could be sent");
+  /** Throws where waiting has no point any more; with the answer of `send` or `resend`, if that is what is waited for. */
+  #checkWait(answer?: number): void {
+    if (!this.#givenUp && !(this.#closing && answer === NO_SUBSCRIBER)) return;
+    const why = this.#givenUp ? "before this could be sent" : "while this waited for a subscriber";
+    throw new ArrowlaneError("ERR_CLOSED", `the publisher was closed ${why}: it was not sent`);
   }
 
   async #grow(bytes: number): Promise<void> {

@@ -1,5 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 import type { RecordBatch, Schema, Table, TypeMap } from "apache-arrow";
+import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { Batch } from "./batch.js";
@@ -50,6 +51,12 @@ export interface CloseOptions {
    * middle: subscribers get `ERR_REMOTE`, which names its `code` and message, and do not take what came for all.
    */
   error?: unknown;
+  /**
+   * Gives up waiting for subscribers that do not take what was sent: what is not sent rejects with `ERR_CLOSED`, and streams
+   * that miss something end with an error (`ERR_REMOTE`, or `ERR_PUBLISHER_LOST` where there is no room even for that). The
+   * publisher is closed then, and `close` rejects with the signal's reason.
+   */
+  signal?: AbortSignal;
 }
 
 /** A publisher's figures at a moment. */
@@ -94,6 +101,8 @@ export class Publisher implements Owner {
   #closed: Closing | undefined;
   /** Code and message of the error that it ends with, if any. */
   #failure: string[] | undefined;
+  /** The streams were told to end. */
+  #ending = false;
   /** Everything was handed over, and the native side knows it no more. */
   #ended = false;
 
@@ -174,16 +183,22 @@ export class Publisher implements Owner {
    * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
    * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
    *
-   * With `error` all streams end so, at once: a `send` that still waits rejects with `ERR_CLOSED`.
+   * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any
+   * more. With `error`, every send that waits rejects so, and all streams end with that error.
    */
   async close(options: CloseOptions = {}): Promise<void> {
-    const { error } = options;
+    const { error, signal } = options;
     const closing = this.#closed ?? this.#startClosing();
     if (error !== undefined) {
       this.#failure ??= describe(error);
       this.#outbox.giveUp();
     }
-    return closing.promise;
+    try {
+      await unlessAborted(closing.promise, signal);
+    } catch (reason) {
+      if (signal?.aborted) this.#giveUp();
+      throw reason;
+    }
   }
 
   #startClosing(): Closing {
@@ -195,14 +210,32 @@ export class Publisher implements Owner {
     });
     this.#closed = { promise, resolve };
     lane().native.hold();
+    this.#outbox.close();
     this.#outbox
       .settled()
-      .then(() => {
-        native(() => lane().native.closePublisher(this.#id, this.#failure));
-        lane().stirred();
-      })
+      .then(() => this.#end())
       .catch(reject);
     return this.#closed;
+  }
+
+  /** Ends the streams, which have got everything that they will get. */
+  #end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    native(() => lane().native.closePublisher(this.#id, this.#failure));
+    lane().stirred();
+  }
+
+  /** Ends at once, whatever waits. */
+  #giveUp(): void {
+    if (this.#ended) return;
+    if (this.#outbox.isWaiting) {
+      this.#failure ??= ["ERR_CLOSED", "the publisher was closed before everything was sent"];
+    }
+    this.#outbox.giveUp();
+    this.#end();
+    native(() => lane().native.giveUpPublisher(this.#id));
+    lane().stirred();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -16,6 +16,9 @@ interface Options {
   memory?: number;
 }
 
+/** How long subscribers that do not read delay the end of a publisher that failed or was stopped, in milliseconds. */
+const GRACE = 5000;
+
 /** What was sent: batches as subscribers get them. */
 interface Sent {
   batches: number;
@@ -103,7 +106,7 @@ class FilePublisher {
       }
     } catch (error) {
       if (this.#stop.requested === undefined) {
-        await publisher?.close({ error });
+        await this.#cutShort(publisher, error);
         throw error;
       }
     }
@@ -111,9 +114,16 @@ class FilePublisher {
     if (signal === undefined) return;
     this.#output.clear();
     const early = new ArrowlaneError("ERR_CLOSED", `${signal} stopped it before the end of ${this.#file}`);
-    await publisher?.close(this.#complete ? {} : { error: early });
+    if (this.#complete) await publisher?.close();
+    else await this.#cutShort(publisher, early);
     this.#output.event({ event: "stopped", signal });
     if (!this.#isRegular()) this.#stop.dieBySignal();
+  }
+
+  /** Ends every stream that is not complete with an error. */
+  async #cutShort(publisher: Publisher | undefined, error: unknown): Promise<void> {
+    // Those that do not read in time see the connection close, which is an error as well.
+    await publisher?.close({ error, signal: AbortSignal.timeout(GRACE) }).catch(() => {});
   }
 
   #opened({ format, rows }: FileReader, { uri }: Publisher): void {
