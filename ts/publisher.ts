@@ -6,6 +6,7 @@ import type { AnySchema } from "./arrow/schema.js";
 import type { Batch } from "./batch.js";
 import { ArrowlaneError } from "./errors.js";
 import { Kind, lane, native, type Owner, translated } from "./native/lane.js";
+import { checkFlag, checkFunction, checkMetadata, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";
 import { type Block, Writer, type WriterOptions } from "./writer.js";
 
@@ -78,6 +79,8 @@ interface Closing {
 
 /** Subscribers take a publisher that sends more before they took any for an attack. */
 const MAX_QUEUED_BATCHES = 65_536;
+/** The connections that a publisher takes. */
+const MAX_SUBSCRIBERS = 1024;
 
 const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
 
@@ -144,6 +147,8 @@ export class Publisher implements Owner {
   ): Promise<Writer<T>> {
     try {
       this.#checkOpen();
+      checkObject("the options of allocate", options);
+      checkSignal(options.signal);
       options.signal?.throwIfAborted();
       const plan = this.#outbox.writerPlan(schema as unknown as AnySchema | JsonSchema, rows, options);
       const wrap = (block: Block) => new Writer<T>(block, plan);
@@ -171,6 +176,7 @@ export class Publisher implements Owner {
     }
     try {
       this.#checkOpen();
+      checkSending(options);
     } catch (error) {
       if (what instanceof Writer) what.dispose();
       return Promise.reject(error);
@@ -187,7 +193,9 @@ export class Publisher implements Owner {
    * more. With `error`, every send that waits rejects so, and all streams end with that error.
    */
   async close(options: CloseOptions = {}): Promise<void> {
+    checkObject("the options of close", options);
     const { error, signal } = options;
+    checkSignal(signal);
     const closing = this.#closed ?? this.#startClosing();
     if (error !== undefined) {
       this.#failure ??= describe(error);
@@ -316,6 +324,7 @@ export class SubscriberStream {
    * publisher was closed.
    */
   async send(what: Sendable, options: SendOptions = {}): Promise<void> {
+    checkSending(options);
     await this.#outbox.send(what, options);
   }
 
@@ -341,6 +350,12 @@ export class SubscriberStream {
   }
 }
 
+function checkSending(options: SendOptions): void {
+  checkObject("the options of send", options);
+  checkMetadata(options.metadata);
+  checkSignal(options.signal);
+}
+
 /** Code and message of anything that was thrown. */
 function describe(thrown: unknown): string[] {
   const { code, message } = thrown as { code?: unknown; message?: unknown };
@@ -363,22 +378,16 @@ function describe(thrown: unknown): string[] {
 export async function publish(topic: string, options: PublishOptions = {}): Promise<Publisher> {
   if (typeof topic !== "string")
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
+  checkObject("the options of publish", options);
   const { memory = DEFAULTS.memory, queue = {}, minSubscribers = 1, onSubscriber } = options;
+  checkObject("queue", queue);
   const { batches = DEFAULTS.batches, bytes = DEFAULTS.bytes } = queue;
-  for (const [name, value, least] of [
-    ["memory", memory, 1],
-    ["queue.batches", batches, 1],
-    ["queue.bytes", bytes, 1],
-    ["minSubscribers", minSubscribers, 0],
-  ] as const) {
-    const most = name === "queue.batches" ? MAX_QUEUED_BATCHES : Number.MAX_SAFE_INTEGER;
-    if (Number.isSafeInteger(value) && value >= least && value <= most) continue;
-    const upTo = most === MAX_QUEUED_BATCHES ? ` to ${most}` : "";
-    throw new ArrowlaneError(
-      "ERR_INVALID_ARGUMENT",
-      `${name} must be a whole number from ${least}${upTo}, not ${value}`,
-    );
-  }
+  checkWhole("memory", memory, 1);
+  checkWhole("queue.batches", batches, 1, MAX_QUEUED_BATCHES);
+  checkWhole("queue.bytes", bytes, 1);
+  checkWhole("minSubscribers", minSubscribers, 0, MAX_SUBSCRIBERS);
+  checkFunction("onSubscriber", onSubscriber);
+  checkFlag("strictZeroCopy", options.strictZeroCopy);
   try {
     const { native: natively } = lane();
     const prepared = await natively.preparePublisher(topic, {

@@ -4,6 +4,7 @@ import { type Batch, batchFromRecord } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
 import { ArrowlaneError } from "./errors.js";
 import { Kind, lane, native, type Owner } from "./native/lane.js";
+import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 
 /** How a subscription behaves. */
 export interface SubscribeOptions {
@@ -49,6 +50,10 @@ export class Subscription<T extends TypeMap = UnknownColumns>
     if (typeof topic !== "string") {
       throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
     }
+    checkObject("the options of subscribe", options);
+    checkFlag("wait", options.wait);
+    checkFlag("strictZeroCopy", options.strictZeroCopy);
+    checkSignal(options.signal);
     this.topic = topic;
     this.#options = options;
   }
@@ -89,6 +94,11 @@ export class Subscription<T extends TypeMap = UnknownColumns>
    * awaited: for work that waits, iterate.
    */
   forEach(callback: (batch: Batch<T>) => void): Promise<void> {
+    try {
+      checkFunction("the callback", callback ?? null);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     // The native side calls from a context of its own; the caller's is the one to be in.
     const context = new AsyncResource("arrowlane.Subscription");
     this.#callback = (batch) => context.runInAsyncScope(callback, undefined, batch);
