@@ -365,7 +365,7 @@ export declare class Publisher implements Owner {
 	 * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
 	 * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
 	 *
-	 * A Table goes as its batches. The first batch fixes the topic's schema: others are refused with
+	 * A Table goes as its batches, one that has none as a batch without rows. The first batch fixes the topic's schema: others are refused with
 	 * `ERR_SCHEMA_MISMATCH`. Further codes: `ERR_CLOSED`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_DATA`, `ERR_COPY_REQUIRED`.
 	 */
 	send(what: Sendable, options?: SendOptions): Promise<number>;
