@@ -46,6 +46,7 @@ impl Publisher {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
         let was = connection.takes_part();
         let result = connection.receive().and_then(|()| connection.flush(&lane));
+        let result = result.and_then(|pause| self.pause(&lane, pause));
         let is = connection.takes_part();
         if !was && is {
             connection.announce();

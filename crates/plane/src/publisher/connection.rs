@@ -244,7 +244,8 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn flush(&mut self, lane: &Lane) -> Result<(), PlaneError> {
+    /// Hands to the system what is queued. `true` when that is to be tried again after a pause.
+    pub(super) fn flush(&mut self, lane: &Lane) -> Result<bool, PlaneError> {
         self.endpoint.flush()?;
         let writing = self.endpoint.wants_write();
         if writing != self.writing {
@@ -252,7 +253,7 @@ impl Connection {
             lane.reactor().change(self.key, self.endpoint.descriptor(), interest)?;
             self.writing = writing;
         }
-        Ok(())
+        Ok(self.endpoint.wants_pause())
     }
 
     pub(super) fn forget(&self, lane: &Lane) {

@@ -307,10 +307,18 @@ impl Publisher {
 
     fn flush_connection(&self, state: &mut State, id: ConnectionId) {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
-        if connection.flush(&lane).is_err() {
+        let flushed = connection.flush(&lane).and_then(|pause| self.pause(&lane, pause));
+        if flushed.is_err() {
             self.remove(state, id);
         }
         self.drained(state);
+    }
+
+    fn pause(&self, lane: &Lane, wanted: bool) -> Result<(), PlaneError> {
+        if wanted {
+            lane.retries().later(self.id)?;
+        }
+        Ok(())
     }
 
     fn remove(&self, state: &mut State, id: ConnectionId) {
