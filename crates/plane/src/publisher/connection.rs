@@ -12,7 +12,10 @@ use arrowlane_dissociated::{Body, Pair, ProtocolError, Sender, SenderConfig, Sen
 use arrowlane_memory::{Block, Pool};
 use arrowlane_transport::{Endpoint, Inbox, Interest, Source, TransportError, shm::ShmEndpoint};
 
-use super::{ConnectionId, Queue};
+use super::{
+    ConnectionId, Queue,
+    plain::{Holding, Outstanding},
+};
 use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
@@ -29,6 +32,8 @@ pub(super) struct Connection {
     dictionaries: Vec<u64>,
     /// Where in the count of bytes each batch ends that was sent and not yet taken.
     window: VecDeque<u64>,
+    /// What counts instead for a client without credits.
+    plain: Arc<Outstanding>,
     leases: Arc<AtomicUsize>,
     turn: u64,
     announced: bool,
@@ -61,6 +66,7 @@ struct Lent(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
 
 struct Held {
     _block: Arc<Block>,
+    _plain: Option<Holding>,
     leases: Arc<AtomicUsize>,
 }
 
@@ -96,6 +102,7 @@ impl Connection {
             talk: Talk { topic: topic.into(), phase: Phase::Greeted, cancelled: false, retired: Vec::new() },
             dictionaries: Vec::new(),
             window: VecDeque::new(),
+            plain: Arc::default(),
             leases: Arc::default(),
             turn: 0,
             announced: false,
@@ -153,6 +160,9 @@ impl Connection {
 
     pub(super) fn has_room(&self, bytes: u64, queue: &Queue) -> bool {
         let Phase::Streaming(sender) = &self.talk.phase else { return true };
+        if !sender.is_extended() {
+            return self.plain.has_room(bytes, queue) && self.endpoint.queued() < MAX_QUEUED;
+        }
         let behind = sender.sent_bytes() - sender.consumed_bytes();
         self.window.len() < queue.batches
             && (self.window.is_empty() || behind + bytes <= queue.bytes)
@@ -189,10 +199,30 @@ impl Connection {
             sent_ids.push(field.id);
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
             let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            put(sender, endpoint, pool, &self.leases, &flatbuffer, &pairs, dictionary.block.as_ref())?;
+            put(
+                sender,
+                endpoint,
+                pool,
+                &self.leases,
+                &flatbuffer,
+                &pairs,
+                dictionary.block.as_ref().map(|b| (b, None)),
+            )?;
         }
-        put(sender, endpoint, pool, &self.leases, message.flatbuffer, message.pairs, out.block.as_ref())?;
-        self.window.push_back(sender.sent_bytes());
+        let extended = sender.is_extended();
+        let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
+        put(
+            sender,
+            endpoint,
+            pool,
+            &self.leases,
+            message.flatbuffer,
+            message.pairs,
+            out.block.as_ref().map(|b| (b, plain)),
+        )?;
+        if extended {
+            self.window.push_back(sender.sent_bytes());
+        }
         Ok(true)
     }
 
@@ -268,17 +298,22 @@ fn put(
     leases: &Arc<AtomicUsize>,
     flatbuffer: &[u8],
     pairs: &[Pair],
-    block: Option<&Arc<Block>>,
+    block: Option<(&Arc<Block>, Option<Holding>)>,
 ) -> Result<(), PlaneError> {
-    let Some(block) = block else {
-        sender.message(flatbuffer, Body::None, endpoint);
-        // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
-        sender.count(1);
+    let Some((block, plain)) = block else {
+        if sender.is_extended() {
+            sender.message(flatbuffer, Body::None, endpoint);
+            // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
+            sender.count(1);
+        } else {
+            // It waits for a body, though there is nothing in it.
+            sender.message(flatbuffer, Body::Packed { parts: &[], length: 0 }, endpoint);
+        }
         return Ok(());
     };
     endpoint.lend(pool, block)?;
     leases.fetch_add(1, Ordering::AcqRel);
-    let keep = Lent(Arc::new(Held { _block: Arc::clone(block), leases: Arc::clone(leases) }));
+    let keep = Lent(Arc::new(Held { _block: Arc::clone(block), _plain: plain, leases: Arc::clone(leases) }));
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())

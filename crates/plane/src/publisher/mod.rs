@@ -7,6 +7,8 @@ mod door;
 mod memory;
 mod native;
 mod options;
+mod plain;
+
 mod waiting;
 
 pub use self::{
