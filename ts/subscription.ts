@@ -3,6 +3,7 @@ import type { TypeMap } from "apache-arrow";
 import { type Batch, batchFromRecord } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
 import { ArrowlaneError } from "./errors.js";
+import { Fifo } from "./fifo.js";
 import { Kind, lane, native, type Owner } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 
@@ -38,7 +39,7 @@ export class Subscription<T extends TypeMap = UnknownColumns>
   readonly topic: string;
   readonly #options: SubscribeOptions;
   #id: number | undefined;
-  #queue: Batch[] = [];
+  readonly #queue = new Fifo<Batch>();
   #waiters: Waiter[] = [];
   #callback: ((batch: Batch<T>) => void) | undefined;
   #ended = false;
@@ -121,7 +122,7 @@ export class Subscription<T extends TypeMap = UnknownColumns>
   /** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
   close(): void {
     this.#end();
-    for (const batch of this.#queue.splice(0)) batch.dispose();
+    for (const batch of this.#queue.drain()) batch.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

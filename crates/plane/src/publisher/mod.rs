@@ -8,7 +8,6 @@ mod memory;
 mod native;
 mod options;
 mod plain;
-
 mod waiting;
 
 pub use self::{
