@@ -122,7 +122,9 @@ export class Outbox {
         const drop = () => lane().native.freeBlock(handle, undefined);
         return this.#inOrder(() => this.#put({ ...outgoing, detached: true }, options), options.signal, drop);
       }
-      if (this.#tail === undefined && hasArrow() && arrow().isRecordBatch(what)) {
+      // A Batch looks like one where apache-arrow can hold its schema; elsewhere even looking throws.
+      const ours = what instanceof Batch;
+      if (this.#tail === undefined && !ours && hasArrow() && arrow().isRecordBatch(what)) {
         const flat = arrow().flattenBatch(what);
         const outgoing = this.#placed(flat) ?? this.#copied(flat, flat);
         if (outgoing !== undefined) return this.#put(outgoing, options);
