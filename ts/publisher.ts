@@ -5,7 +5,7 @@ import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { Batch } from "./batch.js";
 import { ArrowlaneError } from "./errors.js";
-import { Kind, lane, native, type Owner, translated } from "./native/lane.js";
+import { Kind, lane, native, translated } from "./native/lane.js";
 import { checkFlag, checkFunction, checkMetadata, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";
 import { type Block, Writer, type WriterOptions } from "./writer.js";
@@ -91,7 +91,7 @@ const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
  * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
  * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
  */
-export class Publisher implements Owner {
+export class Publisher {
   /** The topic. */
   readonly topic: string;
   readonly #id: number;

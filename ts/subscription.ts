@@ -4,7 +4,7 @@ import { type Batch, batchFromRecord } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
 import { ArrowlaneError } from "./errors.js";
 import { Fifo } from "./fifo.js";
-import { Kind, lane, native, type Owner } from "./native/lane.js";
+import { Kind, lane, native } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 
 /** How a subscription behaves. */
@@ -32,9 +32,7 @@ const RETRY = 20;
  * that are held stay valid when it ends or is closed. An idle subscription does not keep the process alive; a pending
  * `next()` does. It belongs to its thread: another thread subscribes for itself.
  */
-export class Subscription<T extends TypeMap = UnknownColumns>
-  implements AsyncIterableIterator<Batch<T>>, Owner
-{
+export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
   /** The topic. */
   readonly topic: string;
   readonly #options: SubscribeOptions;
