@@ -16,3 +16,17 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal 
     aborted.catch(() => {});
   }
 }
+
+/** As {@link unlessAborted}, for a promise that never rejects. */
+export function orAborted(promise: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    void promise.then((value) => {
+      signal.removeEventListener("abort", abort);
+      resolve(value);
+    });
+  });
+}

@@ -7,7 +7,8 @@ function shown(value: unknown): string {
   return inspect(value, { depth: 0, maxStringLength: 40, breakLength: Infinity });
 }
 
-function wrong(name: string, expected: string, value: unknown): ArrowlaneError {
+/** The error that says what was expected. */
+export function wrong(name: string, expected: string, value: unknown): ArrowlaneError {
   return new ArrowlaneError("ERR_INVALID_ARGUMENT", `${name} must be ${expected}, not ${shown(value)}`);
 }
 
@@ -39,17 +40,5 @@ export function checkSignal(value: unknown): void {
   const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
   if (typeof aborted !== "boolean" || typeof addEventListener !== "function") {
     throw wrong("signal", "an AbortSignal", value);
-  }
-}
-
-/** Key/values of a batch, where they are given: a Map or an object, of strings. */
-export function checkMetadata(value: unknown): void {
-  if (value === undefined) return;
-  checkObject("metadata", value);
-  const map = value as ReadonlyMap<unknown, unknown>;
-  const entries = typeof map.entries === "function" ? [...map.entries()] : Object.entries(value as object);
-  for (const [key, text] of entries) {
-    if (typeof key !== "string") throw wrong("a key of metadata", "a string", key);
-    if (typeof text !== "string") throw wrong(`metadata.${key}`, "a string", text);
   }
 }

@@ -1,16 +1,18 @@
+import { orAborted } from "./aborted.js";
 import type { Flat, FlatBatch } from "./arrow/flatten.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { WriterOptions, WriterPlan } from "./arrow/writer.js";
 import { arrow, hasArrow } from "./arrow-layer.js";
 import { Batch, insideOf } from "./batch.js";
-import { ArrowlaneError, type ErrorCode } from "./errors.js";
+import { ArrowlaneError, copyRequired, type ErrorCode } from "./errors.js";
 import { layoutLength, type OutgoingLayout, writeLayout } from "./layout.js";
+import { flatPairs } from "./metadata.js";
 import { lane, native } from "./native/lane.js";
 import type { Sendable, SendOptions } from "./publisher.js";
 import { Room } from "./room.js";
 import { schemaHandle } from "./schemas.js";
-import { type Block, publisherOf, takeBlock, Writer, writerOf } from "./writer.js";
+import { type Block, notOurs, publisherOf, takeBlock, Writer, writerOf } from "./writer.js";
 
 /** Answers of `NativeLane.allocate` and `pack`. */
 const NEEDS_GROWTH = -1;
@@ -393,41 +395,4 @@ interface Outgoing extends OutgoingLayout {
 function flatBytes(bytes: Uint8Array): Flat {
   const offsets = new Uint8Array(new Int32Array([0, bytes.length]).buffer);
   return { rows: 1, nodes: [1, 0], buffers: [new Uint8Array(0), offsets, bytes], variadic: [] };
-}
-
-function flatPairs(metadata: NonNullable<SendOptions["metadata"]>): string[] {
-  const entries = isMap(metadata) ? metadata : Object.entries(metadata);
-  return [...entries].flat();
-}
-
-function isMap(metadata: object): metadata is ReadonlyMap<string, string> {
-  return typeof (metadata as { entries?: unknown }).entries === "function";
-}
-
-/** `promise`, or the signal's reason when that comes first. */
-function orAborted(promise: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    void promise.then((value) => {
-      signal.removeEventListener("abort", abort);
-      resolve(value);
-    });
-  });
-}
-
-function notOurs(): ArrowlaneError {
-  return new ArrowlaneError(
-    "ERR_INVALID_ARGUMENT",
-    "this writer is another publisher's: send it there, or allocate one from this publisher",
-  );
-}
-
-function copyRequired(): ArrowlaneError {
-  return new ArrowlaneError(
-    "ERR_COPY_REQUIRED",
-    "sending this would copy it: write it through `allocate`, or unset strictZeroCopy",
-  );
 }

@@ -4,9 +4,10 @@ import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { Batch } from "./batch.js";
-import { ArrowlaneError } from "./errors.js";
+import { ArrowlaneError, describe } from "./errors.js";
+import { checkMetadata } from "./metadata.js";
 import { Kind, lane, native, translated } from "./native/lane.js";
-import { checkFlag, checkFunction, checkMetadata, checkObject, checkSignal, checkWhole } from "./options.js";
+import { checkFlag, checkFunction, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";
 import { type Block, Writer, type WriterOptions } from "./writer.js";
 
@@ -354,12 +355,6 @@ function checkSending(options: SendOptions): void {
   checkObject("the options of send", options);
   checkMetadata(options.metadata);
   checkSignal(options.signal);
-}
-
-/** Code and message of anything that was thrown. */
-function describe(thrown: unknown): string[] {
-  const { code, message } = thrown as { code?: unknown; message?: unknown };
-  return [typeof code === "string" ? code : "ERR_PUBLISHER", String(message ?? thrown)];
 }
 
 /**
