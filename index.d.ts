@@ -1,114 +1,17 @@
 // Generated from ts/index.ts by `npm run types`; do not edit.
 import { Binary, Bool, DataType, Date_, Decimal, Duration, FixedSizeBinary, FixedSizeList, Float, Int, Interval, LargeBinary, LargeUtf8, Null, RecordBatch, Schema, Table, Time, Timestamp, TypeMap, Utf8, Vector } from 'apache-arrow';
 
-interface JsonMetadata {
-	key: string;
-	value: string;
-}
-type JsonTimeUnit = "SECOND" | "MILLISECOND" | "MICROSECOND" | "NANOSECOND";
-interface JsonIntType {
-	name: "int";
-	bitWidth: number;
-	isSigned: boolean;
-}
-type JsonType = {
-	name: "null" | "bool" | "utf8" | "largeutf8" | "binary" | "largebinary" | "utf8view" | "binaryview" | "list" | "largelist" | "listview" | "largelistview" | "struct" | "runendencoded";
-} | JsonIntType | {
-	name: "floatingpoint";
-	precision: "HALF" | "SINGLE" | "DOUBLE";
-} | {
-	name: "fixedsizebinary";
-	byteWidth: number;
-} | {
-	name: "decimal";
-	bitWidth?: number;
-	precision: number;
-	scale: number;
-} | {
-	name: "date";
-	unit: "DAY" | "MILLISECOND";
-} | {
-	name: "time";
-	unit: JsonTimeUnit;
-	bitWidth: number;
-} | {
-	name: "timestamp";
-	unit: JsonTimeUnit;
-	timezone?: string | null;
-} | {
-	name: "duration";
-	unit: JsonTimeUnit;
-} | {
-	name: "interval";
-	unit: "YEAR_MONTH" | "DAY_TIME" | "MONTH_DAY_NANO";
-} | {
-	name: "union";
-	mode: "SPARSE" | "DENSE";
-	typeIds: number[];
-} | {
-	name: "fixedsizelist";
-	listSize: number;
-} | {
-	name: "map";
-	keysSorted: boolean;
-};
-interface JsonDictionary {
-	id: number;
-	indexType: JsonIntType;
-	isOrdered: boolean;
-}
-interface JsonField {
-	name: string;
-	nullable: boolean;
-	type: JsonType;
-	children: JsonField[];
-	dictionary?: JsonDictionary;
-	metadata?: JsonMetadata[];
-}
-/** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
-export type ErrorCode = "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
-/** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
-export declare class ArrowlaneError extends Error {
-	readonly code: ErrorCode;
-	constructor(code: ErrorCode, message: string, options?: {
-		cause?: unknown;
-	});
-}
-/** Thrown by every read of a batch after its handle was disposed. */
-export declare class DisposedError extends ArrowlaneError {
-	constructor(message?: string, options?: {
-		cause?: unknown;
-	});
-}
-/** Thrown where a column has a type that apache-arrow cannot hold, or that cannot be written in place. */
-export declare class UnsupportedTypeError extends ArrowlaneError {
-	constructor(message: string, options?: {
-		cause?: unknown;
-	});
-}
 type ElementArray = Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | BigInt64Array | BigUint64Array | Float32Array | Float64Array;
-interface Place {
-	readonly offset: number;
-	readonly length: number;
-}
-type BinaryPlace = {
-	readonly field: JsonField;
-	readonly kind: "binary";
-	readonly validity: Place | undefined;
-	readonly offsets: Place;
-	readonly offsetBytes: 4 | 8;
-	readonly values: Place;
-};
 /** What a column of type `T` is written through. */
 export type ColumnOf<T extends DataType> = DataType extends T ? any : T extends Null ? null : T extends Bool ? BoolColumn : T extends Utf8 | LargeUtf8 ? Utf8Column : T extends Binary | LargeBinary ? BinaryColumn : T extends Int | Float | Decimal | Date_ | Time | Timestamp | Duration | Interval | FixedSizeBinary ? T["TArray"] : T extends FixedSizeList<infer V> ? V["TArray"] : ElementArray;
 type BoolColumn = Bitmap;
 declare class Bitmap {
 	#private;
+	private constructor();
 	/** The number of bits. */
 	readonly length: number;
 	/** The bits as they lie: bit `i` is bit `i % 8` of byte `i / 8`. */
 	readonly bytes: Uint8Array;
-	constructor(bytes: Uint8Array, length: number);
 	/** The bit of row `i`. */
 	get(i: number): boolean;
 	/** Sets the bit of row `i`. */
@@ -120,9 +23,7 @@ declare class Bitmap {
 }
 declare class BinaryColumn {
 	#private;
-	protected readonly values: Uint8Array;
-	/** Made by a BatchWriter. `validity` gives the column's bitmap when it is nullable. */
-	constructor(buffer: ArrayBuffer, place: BinaryPlace, rows: number, validity: (() => Bitmap) | undefined);
+	protected constructor();
 	/** The number of values so far. */
 	get length(): number;
 	/** The bytes used so far. */
@@ -134,11 +35,6 @@ declare class BinaryColumn {
 	 * or the rows are used up.
 	 */
 	append(value: Uint8Array | null): void;
-	protected checkRow(): void;
-	protected commitNull(): void;
-	/** Ends the value whose bytes were just written. */
-	protected commit(bytes: number): void;
-	protected full(bytes?: number): ArrowlaneError;
 }
 declare class Utf8Column extends BinaryColumn {
 	/** Adds the next value, as a string or as UTF-8 bytes; see {@link BinaryColumn.append}. */
@@ -220,7 +116,7 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	select<K extends keyof T & string>(names: readonly K[]): Batch<Pick<T, K>>;
 	/**
 	 * The same rows and columns in memory of this process: independent of the lease and of its producer. A handle of its
-	 * own, to be disposed like any other.
+	 * own, to be disposed like any other. Throws `ERR_OUT_OF_MEMORY` where the machine or the cgroup has not that much left.
 	 */
 	copy(): Batch<T>;
 	/**
@@ -239,8 +135,26 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	dispose(): void;
 	[Symbol.dispose](): void;
 }
-interface Owner {
-	happened(kind: number, mailbox: Float64Array, at: number): void;
+/** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
+export type ErrorCode = "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
+/** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
+export declare class ArrowlaneError extends Error {
+	readonly code: ErrorCode;
+	constructor(code: ErrorCode, message: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown by every read of a batch after its handle was disposed. */
+export declare class DisposedError extends ArrowlaneError {
+	constructor(message?: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown where a column has a type that apache-arrow cannot hold, or that cannot be written in place. */
+export declare class UnsupportedTypeError extends ArrowlaneError {
+	constructor(message: string, options?: {
+		cause?: unknown;
+	});
 }
 /**
  * A batch that is written where it will be read: its typed arrays lie in the publisher's shared memory.
@@ -306,6 +220,20 @@ export interface SendOptions {
 	/** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
 	signal?: AbortSignal;
 }
+/** How a publisher is closed. */
+export interface CloseOptions {
+	/**
+	 * Ends every stream that has not ended with this error instead of its end, for a producer that has to stop in the
+	 * middle: subscribers get `ERR_REMOTE`, which names its `code` and message, and do not take what came for all.
+	 */
+	error?: unknown;
+	/**
+	 * Gives up waiting for subscribers that do not take what was sent: what is not sent rejects with `ERR_CLOSED`, and streams
+	 * that miss something end with an error (`ERR_REMOTE`, or `ERR_PUBLISHER_LOST` where there is no room even for that). The
+	 * publisher is closed then, and `close` rejects with the signal's reason.
+	 */
+	signal?: AbortSignal;
+}
 /** A publisher's figures at a moment. */
 export interface PublisherStatistics {
 	/** Subscribers that take part. */
@@ -324,7 +252,7 @@ export interface PublisherStatistics {
  * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
  * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
  */
-export declare class Publisher implements Owner {
+export declare class Publisher {
 	#private;
 	private constructor();
 	/** The topic. */
@@ -351,7 +279,7 @@ export declare class Publisher implements Owner {
 	 * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
 	 * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
 	 *
-	 * A Table goes as its batches. The first batch fixes the topic's schema: others are refused with
+	 * A Table goes as its batches, one that has none as a batch without rows. The first batch fixes the topic's schema: others are refused with
 	 * `ERR_SCHEMA_MISMATCH`. Further codes: `ERR_CLOSED`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_DATA`, `ERR_COPY_REQUIRED`.
 	 */
 	send(what: Sendable, options?: SendOptions): Promise<number>;
@@ -359,8 +287,11 @@ export declare class Publisher implements Owner {
 	 * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
 	 * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
 	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
+	 *
+	 * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any
+	 * more. With `error`, every send that waits rejects so, and all streams end with that error.
 	 */
-	close(): Promise<void>;
+	close(options?: CloseOptions): Promise<void>;
 	[Symbol.asyncDispose](): Promise<void>;
 }
 /** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */
@@ -405,7 +336,7 @@ export interface SubscribeOptions {
  * that are held stay valid when it ends or is closed. An idle subscription does not keep the process alive; a pending
  * `next()` does. It belongs to its thread: another thread subscribes for itself.
  */
-export declare class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>>, Owner {
+export declare class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
 	#private;
 	private constructor();
 	/** The topic. */

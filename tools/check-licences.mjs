@@ -1,4 +1,7 @@
-/** Licences of the npm packages: what is shipped with the package is strict, tools of the build a little wider. */
+/**
+ * Licences of the npm packages: what is shipped with the package is strict, tools of the build a little wider. Reads
+ * package-lock.json, or another lock file that is named.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./lib/paths.mjs";
@@ -8,11 +11,14 @@ const tools = [...shipped, "BlueOak-1.0.0", "CC-BY-4.0", "CC0-1.0", "Python-2.0"
 
 /** True when the SPDX expression can be met with the licences allowed. */
 function isAllowed(expression, allowed) {
-  const any = expression.replace(/[()]/g, "").split(/\s+OR\s+/);
+  const flat = expression.replace(/[()]/g, "");
+  // Which belongs to which is not worked out: with both, all of them have to be allowed.
+  const mixed = / OR /.test(flat) && / AND /.test(flat);
+  const any = mixed ? [flat.replaceAll(" OR ", " AND ")] : flat.split(/\s+OR\s+/);
   return any.some((all) => all.split(/\s+AND\s+/).every((one) => allowed.includes(one.trim())));
 }
 
-const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8"));
+const { packages } = JSON.parse(readFileSync(process.argv[2] ?? join(root, "package-lock.json"), "utf8"));
 let bad = 0;
 let seen = 0;
 for (const [path, { license, dev, link }] of Object.entries(packages)) {

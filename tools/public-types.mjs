@@ -51,7 +51,9 @@ function hideConstructors(declarations) {
   let result = declarations;
   for (const name of classesMadeInside()) {
     const head = new RegExp(`(declare (?:abstract )?class ${name}\\b[^{]*\\{\\n)(\\t#private;\\n)?`);
-    result = result.replace(head, "$1$2\tprivate constructor();\n");
+    // A class that others extend may not have a private one.
+    const access = new RegExp(`\\bextends ${name}\\b`).test(result) ? "protected" : "private";
+    result = result.replace(head, `$1$2\t${access} constructor();\n`);
   }
   return result;
 }

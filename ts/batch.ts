@@ -219,7 +219,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
 
   /**
    * The same rows and columns in memory of this process: independent of the lease and of its producer. A handle of its
-   * own, to be disposed like any other.
+   * own, to be disposed like any other. Throws `ERR_OUT_OF_MEMORY` where the machine or the cgroup has not that much left.
    */
   copy(): Batch<T> {
     const { handle } = this.#live();

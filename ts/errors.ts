@@ -65,3 +65,17 @@ export class UnsupportedTypeError extends ArrowlaneError {
     super("ERR_UNSUPPORTED_TYPE", message, options);
   }
 }
+
+/** Code and message of anything that was thrown. */
+export function describe(thrown: unknown): string[] {
+  const { code, message } = thrown as { code?: unknown; message?: unknown };
+  return [typeof code === "string" ? code : "ERR_PUBLISHER", String(message ?? thrown)];
+}
+
+/** The error of a sending that strictZeroCopy forbids. */
+export function copyRequired(): ArrowlaneError {
+  return new ArrowlaneError(
+    "ERR_COPY_REQUIRED",
+    "sending this would copy it: write it through `allocate`, or unset strictZeroCopy",
+  );
+}

@@ -1,6 +1,8 @@
 /**
  * Arrow data at rest, read and written natively: every type, without apache-arrow. For the command line.
  */
+
+import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import { type Batch, batchFromScratch, insideOf } from "./batch.js";
 import { ArrowlaneError } from "./errors.js";
@@ -46,6 +48,8 @@ export class FileReader implements AsyncIterable<Batch> {
   readonly #reader: NativeReader;
   readonly #signal: AbortSignal | undefined;
   #pending: Promise<Batch | undefined> = Promise.resolve(undefined);
+  /** Whether the first batch was asked for already. */
+  #begun = false;
 
   /** @internal Use `openFile`. */
   constructor(reader: NativeReader, signal: AbortSignal | undefined) {
@@ -70,8 +74,14 @@ export class FileReader implements AsyncIterable<Batch> {
     return batchFromScratch("file");
   }
 
+  /** Reads the first batch ahead: rejects when the file is damaged there already. */
+  async begin(): Promise<void> {
+    if (!this.#begun) this.#readAhead();
+    await unlessAborted(this.#pending, this.#signal);
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch, void, void> {
-    this.#readAhead();
+    if (!this.#begun) this.#readAhead();
     try {
       for (;;) {
         const batch = await unlessAborted(this.#pending, this.#signal);
@@ -92,6 +102,7 @@ export class FileReader implements AsyncIterable<Batch> {
   }
 
   #readAhead(): void {
+    this.#begun = true;
     this.#pending = this.#next();
     // Whoever waits for it hears of a failure; nobody may be waiting yet.
     this.#pending.catch(() => {});
@@ -161,23 +172,6 @@ export class FileSummary {
 /** A batch's schema as JSON (Arrow's integration format), for every type. */
 export function schemaOf(batch: Batch): JsonSchema {
   return schemaJson(insideOf(batch).origin.schema);
-}
-
-/** What a promise resolves to, or the signal's reason if that comes first. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  let onAbort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    aborted.catch(() => {});
-  }
 }
 
 /** The body of a batch that is not a slice or selection of another. */

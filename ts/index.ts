@@ -12,6 +12,7 @@ export type { ColumnOf } from "./arrow/writer.js";
 export { Batch, type Device, type Location } from "./batch.js";
 export { ArrowlaneError, DisposedError, type ErrorCode, UnsupportedTypeError } from "./errors.js";
 export {
+  type CloseOptions,
   type Publisher,
   type PublisherStatistics,
   type PublishOptions,

@@ -1,20 +1,24 @@
+import { orAborted } from "./aborted.js";
 import type { Flat, FlatBatch } from "./arrow/flatten.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { WriterOptions, WriterPlan } from "./arrow/writer.js";
 import { arrow, hasArrow } from "./arrow-layer.js";
 import { Batch, insideOf } from "./batch.js";
-import { ArrowlaneError, type ErrorCode } from "./errors.js";
+import { ArrowlaneError, copyRequired, type ErrorCode } from "./errors.js";
 import { layoutLength, type OutgoingLayout, writeLayout } from "./layout.js";
+import { flatPairs } from "./metadata.js";
 import { lane, native } from "./native/lane.js";
 import type { Sendable, SendOptions } from "./publisher.js";
 import { Room } from "./room.js";
 import { schemaHandle } from "./schemas.js";
-import { type Block, publisherOf, takeBlock, Writer, writerOf } from "./writer.js";
+import { type Block, notOurs, publisherOf, takeBlock, Writer, writerOf } from "./writer.js";
 
 /** Answers of `NativeLane.allocate` and `pack`. */
 const NEEDS_GROWTH = -1;
 const TOO_LARGE = -3;
+/** Answer of `NativeLane.send` and `resend`: fewer subscribers than `minSubscribers`. */
+const NO_SUBSCRIBER = -1;
 const NOTHING: readonly number[] = [];
 /** One binary value: what raw bytes are sent as. */
 const BYTES: JsonSchema = {
@@ -39,6 +43,10 @@ export class Outbox {
   /** The last of the sends that wait; those that come after it wait behind it. */
   #tail: Promise<unknown> | undefined;
   #growing: Promise<void> | undefined;
+  /** Nobody waits any more: what is not sent by now never is. */
+  #givenUp = false;
+  /** No subscriber is waited for any more. */
+  #closing = false;
 
   constructor(publisher: number, connection: number, strict: boolean) {
     this.#publisher = publisher;
@@ -49,6 +57,23 @@ export class Outbox {
   /** Resolves when nothing waits any more. */
   async settled(): Promise<void> {
     while (this.#tail !== undefined) await this.#tail.catch(() => {});
+  }
+
+  /** Whether anything waits for its turn, for room or for a subscriber. */
+  get isWaiting(): boolean {
+    return this.#tail !== undefined;
+  }
+
+  /** Rejects what waits for a subscriber, now and from now on, with `ERR_CLOSED`. */
+  close(): void {
+    this.#closing = true;
+    this.room.changed();
+  }
+
+  /** Rejects what waits, now and from now on, with `ERR_CLOSED`. */
+  giveUp(): void {
+    this.#givenUp = true;
+    this.room.changed();
   }
 
   /** Lets go of what was kept for later batches. */
@@ -99,7 +124,9 @@ export class Outbox {
         const drop = () => lane().native.freeBlock(handle, undefined);
         return this.#inOrder(() => this.#put({ ...outgoing, detached: true }, options), options.signal, drop);
       }
-      if (this.#tail === undefined && hasArrow() && arrow().isRecordBatch(what)) {
+      // A Batch looks like one where apache-arrow can hold its schema; elsewhere even looking throws.
+      const ours = what instanceof Batch;
+      if (this.#tail === undefined && !ours && hasArrow() && arrow().isRecordBatch(what)) {
         const flat = arrow().flattenBatch(what);
         const outgoing = this.#placed(flat) ?? this.#copied(flat, flat);
         if (outgoing !== undefined) return this.#put(outgoing, options);
@@ -114,7 +141,8 @@ export class Outbox {
   /** Runs after everything that waits already; given up before its turn, it is dropped instead. */
   #inOrder(run: () => Promise<number>, signal?: AbortSignal, drop = () => {}): Promise<number> {
     const before = this.#tail ?? Promise.resolve();
-    const sent = orAborted(before, signal).then(run, (reason) => {
+    const turn = orAborted(before, signal).then(() => this.#checkWait());
+    const sent = turn.then(run, (reason) => {
       drop();
       lane().stirred();
       throw reason;
@@ -270,21 +298,24 @@ export class Outbox {
     lane().stirred();
     if (answer >= 0) return Promise.resolve(answer);
     const waiting = scratch[0];
-    if (this.#tail !== undefined) return this.#resend(waiting, signal);
-    return this.#inOrder(() => this.#resend(waiting, signal));
+    if (this.#tail !== undefined) return this.#resend(waiting, answer, signal);
+    const drop = () => natively.dropOutgoing(waiting);
+    return this.#inOrder(() => this.#resend(waiting, answer, signal), undefined, drop);
   }
 
-  async #resend(waiting: number, signal: AbortSignal | undefined): Promise<number> {
+  async #resend(waiting: number, refused: number, signal: AbortSignal | undefined): Promise<number> {
     let handle = waiting;
+    let answer = refused;
     const { native: natively } = lane();
     for (;;) {
       try {
+        this.#checkWait(answer);
         await this.room.wait(signal);
       } catch (reason) {
         natively.dropOutgoing(handle);
         throw reason;
       }
-      const answer = native(() => natively.resend(this.#publisher, handle, this.#connection));
+      answer = native(() => natively.resend(this.#publisher, handle, this.#connection));
       lane().stirred();
       if (answer >= 0) return answer;
       handle = lane().scratch[0];
@@ -310,7 +341,7 @@ export class Outbox {
       if (answer >= 0) {
         const sent = native(() => lane().native.resend(this.#publisher, answer, this.#connection));
         lane().stirred();
-        return sent >= 0 ? sent : this.#resend(lane().scratch[0], options.signal);
+        return sent >= 0 ? sent : this.#resend(lane().scratch[0], sent, options.signal);
       }
       await this.#makeRoom(answer, lane().scratch[0], options.signal);
     }
@@ -323,12 +354,20 @@ export class Outbox {
         `a batch of ${bytes} bytes does not fit into this publisher's memory at all: raise its \`memory\` option`,
       );
     }
+    this.#checkWait();
     if (answer !== NEEDS_GROWTH) return this.room.wait(signal);
     // One at a time: whoever comes meanwhile may find room then.
     this.#growing ??= this.#grow(bytes).finally(() => {
       this.#growing = undefined;
     });
     return this.#growing;
+  }
+
+  /** Throws where waiting has no point any more; with the answer of `send` or `resend`, if that is what is waited for. */
+  #checkWait(answer?: number): void {
+    if (!this.#givenUp && !(this.#closing && answer === NO_SUBSCRIBER)) return;
+    const why = this.#givenUp ? "before this could be sent" : "while this waited for a subscriber";
+    throw new ArrowlaneError("ERR_CLOSED", `the publisher was closed ${why}: it was not sent`);
   }
 
   async #grow(bytes: number): Promise<void> {
@@ -352,41 +391,4 @@ interface Outgoing extends OutgoingLayout {
 function flatBytes(bytes: Uint8Array): Flat {
   const offsets = new Uint8Array(new Int32Array([0, bytes.length]).buffer);
   return { rows: 1, nodes: [1, 0], buffers: [new Uint8Array(0), offsets, bytes], variadic: [] };
-}
-
-function flatPairs(metadata: NonNullable<SendOptions["metadata"]>): string[] {
-  const entries = isMap(metadata) ? metadata : Object.entries(metadata);
-  return [...entries].flat();
-}
-
-function isMap(metadata: object): metadata is ReadonlyMap<string, string> {
-  return typeof (metadata as { entries?: unknown }).entries === "function";
-}
-
-/** `promise`, or the signal's reason when that comes first. */
-function orAborted(promise: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    void promise.then((value) => {
-      signal.removeEventListener("abort", abort);
-      resolve(value);
-    });
-  });
-}
-
-function notOurs(): ArrowlaneError {
-  return new ArrowlaneError(
-    "ERR_INVALID_ARGUMENT",
-    "this writer is another publisher's: send it there, or allocate one from this publisher",
-  );
-}
-
-function copyRequired(): ArrowlaneError {
-  return new ArrowlaneError(
-    "ERR_COPY_REQUIRED",
-    "sending this would copy it: write it through `allocate`, or unset strictZeroCopy",
-  );
 }

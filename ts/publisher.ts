@@ -1,10 +1,13 @@
 import { AsyncResource } from "node:async_hooks";
 import type { RecordBatch, Schema, Table, TypeMap } from "apache-arrow";
+import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { Batch } from "./batch.js";
-import { ArrowlaneError } from "./errors.js";
-import { Kind, lane, native, type Owner, translated } from "./native/lane.js";
+import { ArrowlaneError, describe } from "./errors.js";
+import { checkMetadata } from "./metadata.js";
+import { Kind, lane, native, translated } from "./native/lane.js";
+import { checkFlag, checkFunction, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";
 import { type Block, Writer, type WriterOptions } from "./writer.js";
 
@@ -43,6 +46,21 @@ export interface SendOptions {
   signal?: AbortSignal;
 }
 
+/** How a publisher is closed. */
+export interface CloseOptions {
+  /**
+   * Ends every stream that has not ended with this error instead of its end, for a producer that has to stop in the
+   * middle: subscribers get `ERR_REMOTE`, which names its `code` and message, and do not take what came for all.
+   */
+  error?: unknown;
+  /**
+   * Gives up waiting for subscribers that do not take what was sent: what is not sent rejects with `ERR_CLOSED`, and streams
+   * that miss something end with an error (`ERR_REMOTE`, or `ERR_PUBLISHER_LOST` where there is no room even for that). The
+   * publisher is closed then, and `close` rejects with the signal's reason.
+   */
+  signal?: AbortSignal;
+}
+
 /** A publisher's figures at a moment. */
 export interface PublisherStatistics {
   /** Subscribers that take part. */
@@ -55,8 +73,15 @@ export interface PublisherStatistics {
   readonly capacity: number;
 }
 
+interface Closing {
+  readonly promise: Promise<void>;
+  resolve(): void;
+}
+
 /** Subscribers take a publisher that sends more before they took any for an attack. */
 const MAX_QUEUED_BATCHES = 65_536;
+/** The connections that a publisher takes. */
+const MAX_SUBSCRIBERS = 1024;
 
 const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
 
@@ -67,7 +92,7 @@ const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
  * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
  * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
  */
-export class Publisher implements Owner {
+export class Publisher {
   /** The topic. */
   readonly topic: string;
   readonly #id: number;
@@ -77,7 +102,11 @@ export class Publisher implements Owner {
   /** Where `onSubscriber` is called: the asynchronous context of `publish`, not of whatever came first. */
   readonly #context = new AsyncResource("arrowlane.Publisher");
   #subscribers = 0;
-  #closed: { promise: Promise<void>; resolve(): void } | undefined;
+  #closed: Closing | undefined;
+  /** Code and message of the error that it ends with, if any. */
+  #failure: string[] | undefined;
+  /** The streams were told to end. */
+  #ending = false;
   /** Everything was handed over, and the native side knows it no more. */
   #ended = false;
 
@@ -119,6 +148,8 @@ export class Publisher implements Owner {
   ): Promise<Writer<T>> {
     try {
       this.#checkOpen();
+      checkObject("the options of allocate", options);
+      checkSignal(options.signal);
       options.signal?.throwIfAborted();
       const plan = this.#outbox.writerPlan(schema as unknown as AnySchema | JsonSchema, rows, options);
       const wrap = (block: Block) => new Writer<T>(block, plan);
@@ -136,7 +167,7 @@ export class Publisher implements Owner {
    * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
    * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
    *
-   * A Table goes as its batches. The first batch fixes the topic's schema: others are refused with
+   * A Table goes as its batches, one that has none as a batch without rows. The first batch fixes the topic's schema: others are refused with
    * `ERR_SCHEMA_MISMATCH`. Further codes: `ERR_CLOSED`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_DATA`, `ERR_COPY_REQUIRED`.
    */
   send(what: Sendable, options: SendOptions = {}): Promise<number> {
@@ -146,6 +177,7 @@ export class Publisher implements Owner {
     }
     try {
       this.#checkOpen();
+      checkSending(options);
     } catch (error) {
       if (what instanceof Writer) what.dispose();
       return Promise.reject(error);
@@ -157,20 +189,62 @@ export class Publisher implements Owner {
    * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
    * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
    * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
+   *
+   * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any
+   * more. With `error`, every send that waits rejects so, and all streams end with that error.
    */
-  async close(): Promise<void> {
-    if (this.#closed === undefined) {
-      let resolve = () => {};
-      const promise = new Promise<void>((done) => {
-        resolve = done;
-      });
-      this.#closed = { promise, resolve };
-      lane().native.hold();
-      await this.#outbox.settled();
-      native(() => lane().native.closePublisher(this.#id));
-      lane().stirred();
+  async close(options: CloseOptions = {}): Promise<void> {
+    checkObject("the options of close", options);
+    const { error, signal } = options;
+    checkSignal(signal);
+    const closing = this.#closed ?? this.#startClosing();
+    if (error !== undefined) {
+      this.#failure ??= describe(error);
+      this.#outbox.giveUp();
     }
-    return this.#closed.promise;
+    try {
+      await unlessAborted(closing.promise, signal);
+    } catch (reason) {
+      if (signal?.aborted) this.#giveUp();
+      throw reason;
+    }
+  }
+
+  #startClosing(): Closing {
+    let resolve = () => {};
+    let reject = (_: unknown) => {};
+    const promise = new Promise<void>((done, failed) => {
+      resolve = done;
+      reject = failed;
+    });
+    this.#closed = { promise, resolve };
+    lane().native.hold();
+    this.#outbox.close();
+    this.#outbox
+      .settled()
+      .then(() => this.#end())
+      .catch(reject);
+    return this.#closed;
+  }
+
+  /** Ends the streams, which have got everything that they will get. */
+  #end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    native(() => lane().native.closePublisher(this.#id, this.#failure));
+    lane().stirred();
+  }
+
+  /** Ends at once, whatever waits. */
+  #giveUp(): void {
+    if (this.#ended) return;
+    if (this.#outbox.isWaiting) {
+      this.#failure ??= ["ERR_CLOSED", "the publisher was closed before everything was sent"];
+    }
+    this.#outbox.giveUp();
+    this.#end();
+    native(() => lane().native.giveUpPublisher(this.#id));
+    lane().stirred();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -252,6 +326,7 @@ export class SubscriberStream {
    * publisher was closed.
    */
   async send(what: Sendable, options: SendOptions = {}): Promise<void> {
+    checkSending(options);
     await this.#outbox.send(what, options);
   }
 
@@ -277,10 +352,10 @@ export class SubscriberStream {
   }
 }
 
-/** Code and message of anything that was thrown. */
-function describe(thrown: unknown): string[] {
-  const { code, message } = thrown as { code?: unknown; message?: unknown };
-  return [typeof code === "string" ? code : "ERR_PUBLISHER", String(message ?? thrown)];
+function checkSending(options: SendOptions): void {
+  checkObject("the options of send", options);
+  checkMetadata(options.metadata);
+  checkSignal(options.signal);
 }
 
 /**
@@ -299,22 +374,16 @@ function describe(thrown: unknown): string[] {
 export async function publish(topic: string, options: PublishOptions = {}): Promise<Publisher> {
   if (typeof topic !== "string")
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
+  checkObject("the options of publish", options);
   const { memory = DEFAULTS.memory, queue = {}, minSubscribers = 1, onSubscriber } = options;
+  checkObject("queue", queue);
   const { batches = DEFAULTS.batches, bytes = DEFAULTS.bytes } = queue;
-  for (const [name, value, least] of [
-    ["memory", memory, 1],
-    ["queue.batches", batches, 1],
-    ["queue.bytes", bytes, 1],
-    ["minSubscribers", minSubscribers, 0],
-  ] as const) {
-    const most = name === "queue.batches" ? MAX_QUEUED_BATCHES : Number.MAX_SAFE_INTEGER;
-    if (Number.isSafeInteger(value) && value >= least && value <= most) continue;
-    const upTo = most === MAX_QUEUED_BATCHES ? ` to ${most}` : "";
-    throw new ArrowlaneError(
-      "ERR_INVALID_ARGUMENT",
-      `${name} must be a whole number from ${least}${upTo}, not ${value}`,
-    );
-  }
+  checkWhole("memory", memory, 1);
+  checkWhole("queue.batches", batches, 1, MAX_QUEUED_BATCHES);
+  checkWhole("queue.bytes", bytes, 1);
+  checkWhole("minSubscribers", minSubscribers, 0, MAX_SUBSCRIBERS);
+  checkFunction("onSubscriber", onSubscriber);
+  checkFlag("strictZeroCopy", options.strictZeroCopy);
   try {
     const { native: natively } = lane();
     const prepared = await natively.preparePublisher(topic, {

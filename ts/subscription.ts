@@ -3,7 +3,9 @@ import type { TypeMap } from "apache-arrow";
 import { type Batch, batchFromMailbox } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
 import { ArrowlaneError } from "./errors.js";
-import { Kind, lane, native, type Owner } from "./native/lane.js";
+import { Fifo } from "./fifo.js";
+import { Kind, lane, native } from "./native/lane.js";
+import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 
 /** How a subscription behaves. */
 export interface SubscribeOptions {
@@ -30,14 +32,12 @@ const RETRY = 20;
  * that are held stay valid when it ends or is closed. An idle subscription does not keep the process alive; a pending
  * `next()` does. It belongs to its thread: another thread subscribes for itself.
  */
-export class Subscription<T extends TypeMap = UnknownColumns>
-  implements AsyncIterableIterator<Batch<T>>, Owner
-{
+export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
   /** The topic. */
   readonly topic: string;
   readonly #options: SubscribeOptions;
   #id: number | undefined;
-  #queue: Batch[] = [];
+  readonly #queue = new Fifo<Batch>();
   #waiters: Waiter[] = [];
   #callback: ((batch: Batch<T>) => void) | undefined;
   #ended = false;
@@ -49,6 +49,10 @@ export class Subscription<T extends TypeMap = UnknownColumns>
     if (typeof topic !== "string") {
       throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
     }
+    checkObject("the options of subscribe", options);
+    checkFlag("wait", options.wait);
+    checkFlag("strictZeroCopy", options.strictZeroCopy);
+    checkSignal(options.signal);
     this.topic = topic;
     this.#options = options;
   }
@@ -89,6 +93,11 @@ export class Subscription<T extends TypeMap = UnknownColumns>
    * awaited: for work that waits, iterate.
    */
   forEach(callback: (batch: Batch<T>) => void): Promise<void> {
+    try {
+      checkFunction("the callback", callback ?? null);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     // The native side calls from a context of its own; the caller's is the one to be in.
     const context = new AsyncResource("arrowlane.Subscription");
     this.#callback = (batch) => context.runInAsyncScope(callback, undefined, batch);
@@ -111,7 +120,7 @@ export class Subscription<T extends TypeMap = UnknownColumns>
   /** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
   close(): void {
     this.#end();
-    for (const batch of this.#queue.splice(0)) batch.dispose();
+    for (const batch of this.#queue.drain()) batch.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -129,3 +129,11 @@ export function writerOf(buffer: ArrayBufferLike): Writer | undefined {
 export function publisherOf(writer: Writer): number {
   return owner(writer);
 }
+
+/** The error of a publisher that is given the writer of another. */
+export function notOurs(): ArrowlaneError {
+  return new ArrowlaneError(
+    "ERR_INVALID_ARGUMENT",
+    "this writer is another publisher's: send it there, or allocate one from this publisher",
+  );
+}

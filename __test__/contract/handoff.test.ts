@@ -115,6 +115,25 @@ describe("what is sent arrives", () => {
     for (const batch of [...received, ...again, only]) batch.dispose();
   });
 
+  test.each([
+    ["ESM", esm],
+    ["CommonJS", commonjs],
+  ])("a Table without batches as one batch without rows: its schema arrives (%s)", async (_, A) => {
+    const { publisher, subscriptions, pending } = await connected(stage);
+    const full = batchOf(A, samples(A));
+    const empty = new A.Table(full.schema);
+    expect(empty.batches).toHaveLength(0);
+    expect(await publisher.send(empty)).toBe(1);
+    await publisher.send(full);
+    const [batch, after] = [await pending[0], await take(subscriptions[0])];
+    expect([batch.length, after.length]).toEqual([0, full.numRows]);
+    expect(String(batch.schema)).toBe(String(full.schema));
+    for (const { name } of full.schema.fields) expect([name, plain(batch.column(name))]).toEqual([name, []]);
+    expect(batch.toArrow().numRows).toBe(0);
+    batch.dispose();
+    after.dispose();
+  });
+
   test("raw bytes as one binary value", async () => {
     const { publisher, pending } = await connected(stage);
     await publisher.send(Uint8Array.of(1, 2, 3, 250));

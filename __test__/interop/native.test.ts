@@ -5,7 +5,6 @@
  * handle may be disposed first, the consumer calls `release` later, from a thread that Node knows nothing of, and only
  * then does the publisher's block return: never before, and never twice.
  */
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -13,29 +12,10 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import type * as arrow from "apache-arrow";
 import { Batch } from "../../ts/index.js";
-import {
-  codeOf,
-  connected,
-  counters,
-  DIST,
-  first,
-  numbers,
-  ROOT,
-  Stage,
-  settle,
-  take,
-  until,
-} from "../support.js";
+import { codeOf, connected, counters, DIST, first, numbers, Stage, settle, take, until } from "../support.js";
 import { batchOf, esm, plain, samples } from "../unit/arrow-support.js";
+import { buildConsumer, type Consumer } from "./consumer.js";
 
-interface Consumer {
-  make(): [bigint, bigint];
-  sum(array: bigint, column: number): number;
-  state(array: bigint): [rows: number, columns: number, deviceType: number, released: number];
-  releaseLater(array: bigint): void;
-  go(): void;
-  drop(array: bigint): void;
-}
 interface Tpch {
   Lineitem: new (
     scale: number,
@@ -54,22 +34,7 @@ let folder: string;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "arrowlane-consumer-"));
-  const output = join(folder, "consumer.node");
-  const headers = join(ROOT, "node_modules", "node-api-headers", "include");
-  const source = join(import.meta.dirname, "native", "consumer.c");
-  execFileSync(process.env.CC ?? "cc", [
-    "-shared",
-    "-fPIC",
-    "-O1",
-    "-Wall",
-    "-Wextra",
-    "-pthread",
-    `-I${headers}`,
-    source,
-    "-o",
-    output,
-  ]);
-  consumer = require(output);
+  consumer = buildConsumer(folder);
   const native = join(DIST, "native");
   tpch = require(join(native, readdirSync(native).find((name) => name.startsWith("tpch.")) as string));
 });

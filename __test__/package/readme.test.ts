@@ -8,7 +8,8 @@ const place = new Workplace();
 afterAll(() => place.leave());
 
 const dist = process.env.ARROWLANE_DIST as string;
-const readme = readFileSync(join(root, "README.md"), "utf8");
+const read = (file: string) => readFileSync(join(root, file), "utf8");
+const readme = read("README.md");
 const blocks = [...readme.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code);
 const shown = new Map(blocks.map((code) => [/^\/\/ node examples\/([\w-]+\.mjs)/.exec(code)?.[1], code]));
 
@@ -43,4 +44,31 @@ test("every worker gets the whole data set", async () => {
   const { status, stdout, stderr } = await place.spawn(place.path("workers.mjs"), []).ended;
   expect([status, stderr]).toEqual([0, ""]);
   expect(stdout.toString()).toBe("a worker's sum: 499999500000\n".repeat(2));
+});
+
+test("it names every error code, and no other", () => {
+  const codes = (text: string) => [...new Set(text.match(/ERR_[A-Z_]+/g))].sort();
+  const declared = codes(/export type ErrorCode = [^;]+;/.exec(read("index.d.ts"))?.[0] ?? "");
+  expect(declared.length).toBeGreaterThan(30);
+  expect(codes(readme)).toEqual(declared);
+});
+
+test("the versions that it asks for are those of the manifests", () => {
+  const { engines, peerDependencies } = JSON.parse(read("package.json"));
+  expect(readme).toContain(`Node ≥ ${/[\d.]+/.exec(engines.node)}`);
+  expect(readme).toContain(
+    `\`apache-arrow\` ${/\d+/.exec(peerDependencies["apache-arrow"])} is a peer dependency`,
+  );
+  expect(readme).toContain(`Rust (≥ ${/rust-version = "([\d.]+)"/.exec(read("Cargo.toml"))?.[1]})`);
+});
+
+test("the commands and benchmarks that it lists are those there are", async () => {
+  const listed = [...readme.matchAll(/^ {4}npx arrowlane (\w+)/gm)].map(([, name]) => name);
+  const { stdout } = await place.spawn(join(dist, "cli", "main.js"), ["--help"]).ended;
+  const commands = stdout.toString().split("Commands:")[1] ?? "";
+  const there = [...commands.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name);
+  expect(there.filter((name) => name !== "help").sort()).toEqual([...listed].sort());
+  const { stderr } = await place.spawn(join(dist, "cli", "main.js"), ["bench", "nonsense"]).ended;
+  for (const name of ["handoff", "rate", "recycle"]) expect(stderr).toContain(name);
+  expect(readme).toContain("handoff, rate or recycle");
 });

@@ -60,8 +60,9 @@ test("batches and tables of every copy are recognised, and nothing else", () => 
   }
 });
 
-test("an empty table has no batches, and a batch without columns keeps its rows", () => {
-  expect(flattenTable(new Table())).toEqual([]);
+test("an empty table is one batch without rows, and a batch without columns keeps its rows", () => {
+  const [empty, ...others] = flattenTable(new Table());
+  expect([empty.rows, empty.nodes, empty.buffers, others]).toEqual([0, [], [], []]);
   const data = makeData({ type: new Struct([]), length: 5, nullCount: 0, children: [] });
   const flat = flattenBatch(new RecordBatch(new Schema([]), data as never));
   expect([flat.rows, flat.nodes, flat.buffers]).toEqual([5, [], []]);

@@ -114,7 +114,29 @@ function absent(field: JsonField, length: number, found: FoundDictionary): FlatN
     nullBitmap: new Uint8Array(Math.ceil(length / 8)),
     children: [],
   };
+  if (field.dictionary !== undefined) found(field.dictionary.id, noValues(field), field);
   return flattenData(nothing, field, 0, length, found);
+}
+
+/** The same object for the same field: it is sent once. */
+const withoutValues = new WeakMap<JsonField, AnyVector>();
+
+/** The dictionary of a column that its library never built: readers want one, though nothing refers to it. */
+function noValues(field: JsonField): AnyVector {
+  let values = withoutValues.get(field);
+  if (values === undefined) {
+    const data: AnyData = {
+      type: { typeId: 0 },
+      length: 0,
+      offset: 0,
+      nullCount: 0,
+      nullBitmap: EMPTY,
+      children: [],
+    };
+    values = { length: 0, data: [data] };
+    withoutValues.set(field, values);
+  }
+  return values;
 }
 
 function childOf(field: JsonField, i: number): JsonField {

@@ -1,7 +1,7 @@
 import { ArrowlaneError } from "../errors.js";
 import { concatNodes } from "./concat.js";
 import { type FlatNode, flattenData } from "./flat-node.js";
-import type { AnyRecordBatch, AnyTable, AnyVector } from "./foreign.js";
+import type { AnyData, AnyRecordBatch, AnyTable, AnyVector } from "./foreign.js";
 import type { JsonField, JsonSchema } from "./json-schema.js";
 import { rememberedSchema } from "./schema-memory.js";
 
@@ -42,17 +42,25 @@ export function flattenBatch(batch: AnyRecordBatch): FlatBatch {
   const schema = rememberedSchema(batch.schema);
   // A disposed batch throws here.
   void batch.data.nullCount;
-  const rows = batch.data.length;
+  return flattenColumns(schema, batch.data.children, batch.data.length);
+}
+
+function flattenColumns(
+  schema: JsonSchema,
+  children: readonly (AnyData | undefined)[],
+  rows: number,
+): FlatBatch {
   const dictionaries: FlatDictionary[] = [];
   const found = collector(dictionaries);
-  const columns = schema.fields.map((field, i) => flattenData(batch.data.children[i], field, 0, rows, found));
+  const columns = schema.fields.map((field, i) => flattenData(children[i], field, 0, rows, found));
   const { buffers, variadic, nodes } = linear(rows, columns);
   // Property by property: a spread took three times as long as all the rest.
   return { rows, nodes, buffers, variadic, schema, dictionaries, columnsKey: schema };
 }
 
-/** The batches of a table of any copy of apache-arrow, ready to be sent. */
+/** The batches of a table of any copy of apache-arrow, ready to be sent; of one without any, a batch without rows. */
 export function flattenTable(table: AnyTable): FlatBatch[] {
+  if (table.batches.length === 0) return [flattenColumns(rememberedSchema(table.schema), [], 0)];
   return table.batches.map(flattenBatch);
 }
 

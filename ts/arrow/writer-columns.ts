@@ -81,6 +81,7 @@ export class Bitmap {
   /** The bits as they lie: bit `i` is bit `i % 8` of byte `i / 8`. */
   readonly bytes: Uint8Array;
 
+  /** @internal Columns come from a writer. */
   constructor(bytes: Uint8Array, length: number) {
     this.bytes = bytes;
     this.length = length;
@@ -128,6 +129,7 @@ const encoder = new TextEncoder();
 
 /** A Binary column being filled, one value after the other, within its budget of bytes. */
 export class BinaryColumn {
+  /** @internal The bytes of its budget. */
   protected readonly values: Uint8Array;
   readonly #offsets: Int32Array | BigInt64Array;
   readonly #rows: number;
@@ -136,7 +138,7 @@ export class BinaryColumn {
   #length = 0;
   #bytes = 0;
 
-  /** Made by a BatchWriter. `validity` gives the column's bitmap when it is nullable. */
+  /** @internal Made by a BatchWriter. `validity` gives the column's bitmap when it is nullable. */
   constructor(buffer: ArrayBuffer, place: BinaryPlace, rows: number, validity: (() => Bitmap) | undefined) {
     this.values = new Uint8Array(buffer, place.values.offset, place.values.length);
     this.#offsets =
@@ -179,6 +181,7 @@ export class BinaryColumn {
     this.commit(value.length);
   }
 
+  /** @internal */
   protected checkRow(): void {
     if (this.#length < this.#rows) return;
     throw new ArrowlaneError(
@@ -187,6 +190,7 @@ export class BinaryColumn {
     );
   }
 
+  /** @internal */
   protected commitNull(): void {
     if (this.#validity === undefined) {
       throw new ArrowlaneError(
@@ -198,7 +202,7 @@ export class BinaryColumn {
     this.commit(0);
   }
 
-  /** Ends the value whose bytes were just written. */
+  /** @internal Ends the value whose bytes were just written. */
   protected commit(bytes: number): void {
     this.#bytes += bytes;
     this.#length += 1;
@@ -207,6 +211,7 @@ export class BinaryColumn {
     else offsets[this.#length] = BigInt(this.#bytes);
   }
 
+  /** @internal */
   protected full(bytes?: number): ArrowlaneError {
     return new ArrowlaneError(
       "ERR_OUT_OF_SPACE",

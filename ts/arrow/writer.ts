@@ -62,7 +62,11 @@ export function planWriter(
       `a batch cannot have ${rows} rows: give a whole number from 0`,
     );
   }
+  if (!Array.isArray((schema as Partial<JsonSchema> | undefined)?.fields)) {
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the schema must be an apache-arrow Schema");
+  }
   const json = isJson(schema) ? schema : schemaToJson(schema);
+  checkBytes(json, options.bytes);
   let bytes = 0;
   const take = (length: number): Place => {
     const offset = alignUp(bytes, ALIGN);
@@ -126,10 +130,29 @@ function placeColumn(
   }
 }
 
+/** A misspelt column would have got no room. */
+function checkBytes({ fields }: JsonSchema, bytes: unknown): void {
+  if (bytes === undefined || (Number.isSafeInteger(bytes) && (bytes as number) >= 0)) return;
+  const expected = "a whole number from 0, or an object with one for each column of variable width";
+  if (typeof bytes !== "object" || bytes === null) {
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", `bytes must be ${expected}, not ${String(bytes)}`);
+  }
+  for (const name of Object.keys(bytes)) {
+    const field = fields.find((one) => one.name === name);
+    if (field !== undefined && physicalOf(field.type).kind === "binary") continue;
+    const what = field === undefined ? "there is no such column" : "its width is fixed";
+    throw new ArrowlaneError(
+      "ERR_INVALID_ARGUMENT",
+      `bytes names the column ${JSON.stringify(name)}, but ${what}: it must be ${expected}`,
+    );
+  }
+}
+
 function budget(field: JsonField, rows: number, { bytes }: WriterOptions, offsetBytes: 4 | 8): number {
   const given = typeof bytes === "object" ? bytes[field.name] : bytes;
   const most = offsetBytes === 4 ? 0x7fffffff : Number.MAX_SAFE_INTEGER;
-  const room = given ?? Math.min(most, Math.max(1024, rows * DEFAULT_BYTES_PER_ROW));
+  const usual = Math.min(most, Math.max(1024, rows * DEFAULT_BYTES_PER_ROW));
+  const room = given === undefined ? usual : given;
   if (Number.isSafeInteger(room) && room >= 0 && room <= most) return room;
   throw new ArrowlaneError(
     "ERR_INVALID_ARGUMENT",

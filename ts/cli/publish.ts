@@ -16,6 +16,9 @@ interface Options {
   memory?: number;
 }
 
+/** How long subscribers that do not read delay the end of a publisher that failed or was stopped, in milliseconds. */
+const GRACE = 5000;
+
 /** What was sent: batches as subscribers get them. */
 interface Sent {
   batches: number;
@@ -66,6 +69,8 @@ class FilePublisher {
   /** Those that are being served, and what rejects when serving one failed. */
   readonly #serving = new Set<Promise<void>>();
   #failed: Promise<never> = new Promise(() => {});
+  /** Everything was sent: from then on being stopped cuts nothing short. */
+  #complete = false;
   #subscribers = 0;
 
   constructor(topic: string, file: string, options: Options, stop: Stop) {
@@ -85,8 +90,10 @@ class FilePublisher {
   async run(): Promise<void> {
     let publisher: Publisher | undefined;
     try {
-      // Opened first: a file that cannot be read leaves no topic behind, and no subscriber with half a stream.
+      // Opened first: a file that cannot be read opens no topic, and no subscriber gets half a stream. The batches of a
+      // pipe come when they come; it fails before subscribers' eyes.
       const reader = await openFile(this.#file, this.#stop.signal);
+      if (this.#isRegular()) await reader.begin();
       publisher = this.#hold
         ? await this.#publishHeld()
         : await publish(this.#topic, { memory: this.#memory });
@@ -98,14 +105,25 @@ class FilePublisher {
         await this.#once(publisher, reader);
       }
     } catch (error) {
-      if (this.#stop.requested === undefined) throw error;
+      if (this.#stop.requested === undefined) {
+        await this.#cutShort(publisher, error);
+        throw error;
+      }
     }
     const signal = this.#stop.requested;
     if (signal === undefined) return;
     this.#output.clear();
-    await publisher?.close();
+    const early = new ArrowlaneError("ERR_CLOSED", `${signal} stopped it before the end of ${this.#file}`);
+    if (this.#complete) await publisher?.close();
+    else await this.#cutShort(publisher, early);
     this.#output.event({ event: "stopped", signal });
     if (!this.#isRegular()) this.#stop.dieBySignal();
+  }
+
+  /** Ends every stream that is not complete with an error. */
+  async #cutShort(publisher: Publisher | undefined, error: unknown): Promise<void> {
+    // Those that do not read in time see the connection close, which is an error as well.
+    await publisher?.close({ error, signal: AbortSignal.timeout(GRACE) }).catch(() => {});
   }
 
   #opened({ format, rows }: FileReader, { uri }: Publisher): void {
@@ -120,6 +138,7 @@ class FilePublisher {
   async #once(publisher: Publisher, reader: FileReader): Promise<void> {
     const started = performance.now();
     const sent = await this.#sendAll(reader, (batch) => publisher.send(batch, { signal: this.#stop.signal }));
+    this.#complete = true;
     await publisher.close();
     this.#sent({ event: "end" }, sent, started);
   }
@@ -137,8 +156,8 @@ class FilePublisher {
         const serving = this.#serve(stream);
         this.#serving.add(serving);
         await serving.catch(async (error) => {
-          fail(error);
-          // Its stream must not end as if it were complete: the process ends first.
+          if (this.#stop.requested === undefined) fail(error);
+          // Its stream must not end as if it were complete: the publisher ends it with an error.
           await new Promise(() => {});
         });
         this.#serving.delete(serving);
@@ -155,7 +174,7 @@ class FilePublisher {
       const sent = await this.#sendAll(reader, (batch) => stream.send(batch, { signal: this.#stop.signal }));
       this.#sent({ event: "served", subscriber }, sent, started);
     } catch (error) {
-      if (this.#stop.requested !== undefined) return;
+      if (this.#stop.requested !== undefined) throw error;
       if (!stream.hasLeft && !isCode(error, "ERR_CLOSED")) throw error;
       this.#output.event({ event: "left", subscriber }, `subscriber ${subscriber} left before the end`);
     }

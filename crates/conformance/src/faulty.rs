@@ -134,6 +134,10 @@ impl<E: Endpoint> Endpoint for FaultyEndpoint<E> {
         self.inner.as_ref().is_some_and(E::wants_write)
     }
 
+    fn wants_pause(&self) -> bool {
+        self.inner.as_ref().is_some_and(E::wants_pause)
+    }
+
     fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError> {
         self.inner.as_mut().ok_or(TransportError::Closed)?.lend(pool, block)
     }

@@ -140,6 +140,12 @@ impl<T: Clone> Sender<T> {
         }
     }
 
+    /// Whether the client declared the extension: credits, errors, heartbeats.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.config.ext_tag.is_some()
+    }
+
     /// Says that this side is alive, where the client declared the extension.
     pub fn heartbeat(&mut self, out: &mut dyn Outbox) {
         if self.config.ext_tag.is_some() {

@@ -89,6 +89,14 @@ pub enum MemoryError {
         /// Its value.
         value: u64,
     },
+    /// A pool cannot be as small as that.
+    #[error("memory cannot be {limit} bytes: give at least {least}, one page")]
+    TooLittle {
+        /// Bytes asked for.
+        limit: u64,
+        /// The least that is possible.
+        least: u64,
+    },
     /// The operating system refused.
     #[error("could not {what}")]
     Io {
@@ -108,7 +116,7 @@ impl MemoryError {
                 "ERR_HOSTILE_SEGMENT"
             }
             MemoryError::Unsupported { .. } => "ERR_UNSUPPORTED",
-            MemoryError::Invalid { .. } => "ERR_INVALID_ARGUMENT",
+            MemoryError::Invalid { .. } | MemoryError::TooLittle { .. } => "ERR_INVALID_ARGUMENT",
             MemoryError::Io { .. } => "ERR_IO",
         }
     }

@@ -6,6 +6,7 @@
 mod cgroup;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Limit, MemoryError};
 
@@ -64,6 +65,21 @@ pub fn headroom() -> Headroom {
 /// An error unless `requested` bytes can be taken now and the reserve still stands.
 pub(crate) fn check(requested: u64) -> Result<(), MemoryError> {
     headroom().check(requested)
+}
+
+/// So many bytes are taken between two looks at the limits, at most.
+const STEP: u64 = 4 << 20;
+
+/// As [`check`], for memory that is taken in pieces of any size on an event loop: small ones are counted, and the limits are
+/// read once in so many bytes, when copying them took longer than reading.
+pub(crate) fn admit(requested: u64) -> Result<(), MemoryError> {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let taken = TAKEN.fetch_add(requested.min(STEP), Ordering::Relaxed).saturating_add(requested);
+    if taken < STEP {
+        return Ok(());
+    }
+    TAKEN.store(0, Ordering::Relaxed);
+    check(requested)
 }
 
 fn after_reserve(headroom: u64) -> u64 {

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::error::{Limit, MemoryError};
+use crate::limits;
 
 /// What sort of memory a region is. More kinds (pinned, CUDA, disk) will come: always have a default arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,10 +43,17 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Zeroed memory of this process, aligned to 64 bytes as Arrow recommends. `len` may be 0.
     ///
-    /// Fails with [`MemoryError::OutOfMemory`] where the allocator refuses. It does not read the machine's limits: that is for
-    /// large spans, which come from a [`Pool`](crate::Pool).
+    /// Fails with [`MemoryError::OutOfMemory`] where the allocator refuses. It does not read the machine's limits:
+    /// [`heap_within_limits`](Region::heap_within_limits) does.
     pub fn heap(len: usize) -> Result<Self, MemoryError> {
         Self::heap_aligned(len, 64)
+    }
+
+    /// As [`heap`](Region::heap), within what the machine and the cgroup still allow: an allocator gives more than there is, and
+    /// whoever writes into that meets the OOM killer. Small regions are counted, and the limits are read every few MiB.
+    pub fn heap_within_limits(len: usize) -> Result<Self, MemoryError> {
+        limits::admit(len as u64)?;
+        Self::heap(len)
     }
 
     /// As [`heap`](Region::heap), with an alignment that must be a power of two.

@@ -246,9 +246,21 @@ impl NativeLane {
         Ok(())
     }
 
+    /// Ends every stream: well, or with an error's code and message.
     #[napi]
-    pub fn close_publisher(&self, publisher: u32) -> Result<()> {
-        self.publisher(publisher)?.close();
+    pub fn close_publisher(&self, publisher: u32, failure: Option<Vec<String>>) -> Result<()> {
+        let publisher = self.publisher(publisher)?;
+        match failure.as_deref() {
+            Some([code, message]) => publisher.fail(code, message),
+            _ => publisher.close(),
+        }
+        Ok(())
+    }
+
+    /// Lets go of what a closing publisher has not handed over yet.
+    #[napi]
+    pub fn give_up_publisher(&self, publisher: u32) -> Result<()> {
+        self.publisher(publisher)?.give_up();
         Ok(())
     }
 }

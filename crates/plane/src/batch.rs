@@ -93,6 +93,9 @@ impl Batch {
     }
 
     /// A batch with the same values in memory of its own: one block, packed as on the wire.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfMemory`](arrowlane_memory::MemoryError::OutOfMemory) where the machine or the cgroup has not that much left.
     pub fn copy_of(batch: &RecordBatch, metadata: KeyValues) -> Result<Self, PlaneError> {
         crate::outgoing::batch_copied(batch, metadata)
     }

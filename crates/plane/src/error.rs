@@ -81,6 +81,7 @@ fn memory_code(error: &MemoryError) -> &'static str {
     match error {
         MemoryError::OutOfMemory { .. } => "ERR_OUT_OF_MEMORY",
         MemoryError::Unsupported { .. } => "ERR_UNSUPPORTED_PLATFORM",
+        MemoryError::Invalid { .. } | MemoryError::TooLittle { .. } => "ERR_INVALID_ARGUMENT",
         _ => "ERR_MEMORY",
     }
 }

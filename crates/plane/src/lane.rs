@@ -15,7 +15,11 @@ use arrowlane_transport::{Interest, Reactor, Readiness, Source, TransportError};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{Batch, ConnectionId, PlaneError, Publisher, Subscription, link::Link};
+use crate::{
+    Batch, ConnectionId, PlaneError, Publisher, Subscription,
+    link::Link,
+    retries::{Pause, Retries},
+};
 
 /// What happened to a publisher or subscription.
 pub enum Event {
@@ -50,6 +54,7 @@ pub struct Lane {
     /// Set while [`turn`](Self::turn) runs: what is emitted then is seen without a wake-up.
     turning: AtomicBool,
     alarm: Arc<Alarm>,
+    retries: Retries,
     events: Mutex<Vec<(u32, Event)>>,
     dirty: Mutex<Dirty>,
     turns: AtomicU64,
@@ -87,18 +92,22 @@ impl Lane {
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| TransportError::io("eventfd", e))?;
         let alarm = Arc::new(Alarm(event));
         reactor.watch(alarm.0.as_fd(), Interest::Read, alarm.clone(), 0)?;
-        Ok(Arc::new(Self {
+        let lane = Arc::new(Self {
             reactor,
             thread: std::thread::current().id(),
             alive: AtomicBool::new(true),
             turning: AtomicBool::new(false),
             alarm,
+            retries: Retries::new()?,
             events: Mutex::default(),
             dirty: Mutex::default(),
             turns: AtomicU64::new(1),
             next: AtomicU32::new(1),
             members: Mutex::default(),
-        }))
+        });
+        let pause = Arc::new(Pause(Arc::downgrade(&lane)));
+        lane.reactor.watch(lane.retries.descriptor(), Interest::Read, pause, 0)?;
+        Ok(lane)
     }
 
     /// Polls readable when [`turn`](Self::turn) has something to do.
@@ -164,6 +173,10 @@ impl Lane {
 
     pub(crate) fn reactor(&self) -> &Reactor {
         &self.reactor
+    }
+
+    pub(crate) fn retries(&self) -> &Retries {
+        &self.retries
     }
 
     pub(crate) fn next_id(&self) -> u32 {

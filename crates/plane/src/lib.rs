@@ -22,6 +22,7 @@ mod outgoing;
 mod publisher;
 mod pulse;
 mod recycle;
+mod retries;
 mod subscription;
 mod topic;
 mod writable;

@@ -1,13 +1,13 @@
 //! Batches on their way out.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arrow_array::{Array, RecordBatch};
-use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_buffer::Buffer;
 use arrowlane_dissociated::{
     BatchHeader, Flat, Header, KeyValues, Limits, Pair, decode_message, encode_schema, flatten, header_of, shape_of,
 };
-use arrowlane_memory::{AllocateError, Block, Pool};
+use arrowlane_memory::{AllocateError, Block, Pool, Region};
 
 use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError};
 
@@ -85,19 +85,26 @@ pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<
 }
 
 /// Copies flat buffers into one allocation, laid out as `header` says.
-fn packed(flat: &Flat, header: &BatchHeader) -> Buffer {
-    let mut target = MutableBuffer::from_len_zeroed(header.body_length as usize);
-    for (span, buffer) in header.buffers.iter().zip(&flat.buffers) {
-        let (start, end) = (span.offset as usize, (span.offset + span.length) as usize);
-        target.as_slice_mut()[start..end].copy_from_slice(&buffer.as_slice()[..end - start]);
+fn packed(flat: &Flat, header: &BatchHeader) -> Result<Buffer, PlaneError> {
+    let length = header.body_length as usize;
+    let region = Region::heap_within_limits(length)?;
+    let Some(start) = region.host_ptr() else { return Ok(Buffer::from(Vec::<u8>::new())) };
+    for (span, buffer) in header.buffers.iter().zip(&flat.buffers).filter(|(span, _)| span.length > 0) {
+        // SAFETY: `header_of` laid the buffers out within `body_length`, the region's length, each as long as its span, and
+        // the region is nobody else's yet.
+        unsafe {
+            let target = start.add(span.offset as usize).as_ptr();
+            std::ptr::copy_nonoverlapping(buffer.as_ptr(), target, span.length as usize);
+        }
     }
-    target.into()
+    // SAFETY: the region is `length` initialised bytes from `start` on, and the buffer keeps it.
+    Ok(unsafe { Buffer::from_custom_allocation(start, length, Arc::new(AssertUnwindSafe(region))) })
 }
 
 pub(crate) fn dictionary_copied(id: i64, values: &arrow_data::ArrayData) -> Result<Dictionary, PlaneError> {
     let flat = flatten(std::slice::from_ref(values))?;
     let header = header_of(&flat, ALIGN);
-    let (body, buffers) = Body::of_packed(packed(&flat, &header), &header);
+    let (body, buffers) = Body::of_packed(packed(&flat, &header)?, &header);
     Ok(Dictionary { id, header, buffers, body })
 }
 
@@ -112,7 +119,7 @@ pub(crate) fn batch_copied(batch: &RecordBatch, metadata: KeyValues) -> Result<B
         }
     }
     let header = header_of(&flat, ALIGN);
-    let (body, buffers) = Body::of_packed(packed(&flat, &header), &header);
+    let (body, buffers) = Body::of_packed(packed(&flat, &header)?, &header);
     Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "copy" })
 }
 

@@ -69,3 +69,33 @@ fn a_batch_over_arrays_is_no_copy_and_a_copy_is_one() {
     assert_eq!(copy.body.ranges()[0].pointer.as_ptr() as usize % 64, 0);
     assert!(!copy.body.is_lent() && over.body.is_lent());
 }
+
+/// A column that takes no memory though it is longer than any machine has: pages of zeros that nobody ever touched.
+fn endless(length: usize) -> RecordBatch {
+    use arrow_buffer::{Buffer, ScalarBuffer};
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    // SAFETY: a new mapping that nothing else refers to; it is left to the end of the process.
+    let start = unsafe {
+        mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE | MapFlags::NORESERVE)
+    };
+    let start = std::ptr::NonNull::new(start.expect("addresses").cast::<u8>()).expect("not null");
+    // SAFETY: the mapping is `length` readable bytes and never goes.
+    let buffer = unsafe { Buffer::from_custom_allocation(start, length, std::sync::Arc::new(())) };
+    let column = arrow_array::UInt8Array::new(ScalarBuffer::from(buffer), None);
+    let field = arrow_schema::Field::new("endless", arrow_schema::DataType::UInt8, false);
+    let schema = std::sync::Arc::new(arrow_schema::Schema::new(vec![field]));
+    RecordBatch::try_new(schema, vec![std::sync::Arc::new(column)]).expect("a batch")
+}
+
+#[test]
+fn a_copy_that_is_larger_than_what_is_left_is_an_error_and_takes_nothing() {
+    let left = arrowlane_memory::limits::headroom().smallest().expect("Linux says what is left");
+    for length in [1 << 44, 1 << 40, left as usize] {
+        match Batch::copy_of(&endless(length), Vec::new()) {
+            Err(error) => assert_eq!(error.code(), "ERR_OUT_OF_MEMORY", "{length}: {error}"),
+            Ok(_) => panic!("{length} bytes were copied"),
+        }
+    }
+    let small = endless(1 << 20);
+    check("a copy that fits", &small, Batch::copy_of(&small, Vec::new()));
+}

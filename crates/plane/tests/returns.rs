@@ -33,12 +33,13 @@ fn who_waits_for_room_is_woken_by_what_is_noted() {
     assert_eq!(producer.send(&numbered(1, 100)), SendOutcome::Sent(1));
     settle(&mut producer, &mut consumers);
     // Delivered, and not taken: no credit says that there is room.
-    assert_eq!(producer.send(&numbered(2, 100)), SendOutcome::NoRoom);
+    let third = producer.pack(&numbered(2, 100));
+    assert_eq!(producer.publisher.try_send(&third).expect("waits"), SendOutcome::NoRoom);
     assert!(!producer.turn());
     drop(consumers[0].batches.pop_front().expect("delivered"));
     assert!(producer.turn(), "it was woken");
     assert_eq!(producer.rooms, 1);
-    assert_eq!(producer.send(&numbered(2, 100)), SendOutcome::Sent(1));
+    assert_eq!(producer.publisher.try_send(&third).expect("there is room"), SendOutcome::Sent(1));
     drop(consumers[0].batches.pop_front().expect("delivered"));
     assert!(!producer.turn(), "nobody waits any more");
 }

@@ -40,6 +40,12 @@ pub trait Endpoint: Outbox + Send {
     /// Whether [`flush`](Endpoint::flush) waits for the descriptor to become writable (and not for the peer).
     fn wants_write(&self) -> bool;
 
+    /// Whether [`flush`](Endpoint::flush) stopped for a reason that no descriptor tells the end of: it is to be called again
+    /// after a pause.
+    fn wants_pause(&self) -> bool {
+        false
+    }
+
     /// Makes sure that the peer can resolve addresses in this block of `pool` before the next message reaches it. An
     /// endpoint lends from one pool in its life.
     fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError>;

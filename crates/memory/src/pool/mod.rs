@@ -93,15 +93,15 @@ struct Inner {
 impl Pool {
     /// An empty pool. Takes no memory yet.
     ///
-    /// Fails with [`MemoryError::Invalid`] where the limit is below one page or no segment is allowed, and with
-    /// [`MemoryError::Unsupported`] where this platform lacks the kind.
+    /// Fails with [`MemoryError::TooLittle`] where the limit is below one page, with [`MemoryError::Invalid`] where no segment
+    /// is allowed, and with [`MemoryError::Unsupported`] where this platform lacks the kind.
     pub fn new(config: PoolConfig) -> Result<Self, MemoryError> {
         if config.kind == Kind::Shared && !cfg!(target_os = "linux") {
             return Err(MemoryError::Unsupported { what: "shared memory (memfd)" });
         }
         let limit = config.limit & !(page_size() as u64 - 1);
         if limit == 0 {
-            return Err(MemoryError::Invalid { what: "the limit of a pool", value: config.limit });
+            return Err(MemoryError::TooLittle { limit: config.limit, least: page_size() as u64 });
         }
         if config.max_segments == 0 {
             return Err(MemoryError::Invalid { what: "the largest number of segments of a pool", value: 0 });

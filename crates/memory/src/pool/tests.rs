@@ -163,7 +163,8 @@ fn a_pool_outlives_its_last_handle_for_as_long_as_a_block_does() {
 #[test]
 fn limits_of_nothing_are_refused() {
     let config = PoolConfig { kind: Kind::Heap, limit: page() - 1, segment: 0, max_segments: 1 };
-    assert!(matches!(Pool::new(config.clone()), Err(MemoryError::Invalid { .. })));
+    let refused = Pool::new(config.clone()).unwrap_err();
+    assert!(matches!(refused, MemoryError::TooLittle { least, .. } if least == page()), "{refused}");
     assert!(matches!(
         Pool::new(PoolConfig { limit: page(), max_segments: 0, ..config }),
         Err(MemoryError::Invalid { .. })

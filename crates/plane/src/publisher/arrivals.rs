@@ -13,7 +13,7 @@ pub(super) const LISTENER: u64 = 0;
 const MAX_CONNECTIONS: usize = 1024;
 
 impl Publisher {
-    fn accept(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn accept(self: &Arc<Self>, state: &mut State) {
         let Some(lane) = self.lane.upgrade() else { return };
         while let Some(endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
             if state.connections.len() >= MAX_CONNECTIONS && !self.evict(state) {
@@ -46,6 +46,7 @@ impl Publisher {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
         let was = connection.takes_part();
         let result = connection.receive().and_then(|()| connection.flush(&lane));
+        let result = result.and_then(|pause| self.pause(&lane, pause));
         let is = connection.takes_part();
         connection.ask(state.asking);
         if !was && is {

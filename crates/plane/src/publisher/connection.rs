@@ -15,7 +15,10 @@ use arrowlane_memory::{
 };
 use arrowlane_transport::{Endpoint, Inbox, Interest, Source, TransportError, shm::ShmEndpoint};
 
-use super::{ConnectionId, Queue};
+use super::{
+    ConnectionId, Queue,
+    plain::{Holding, Outstanding},
+};
 use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
@@ -32,6 +35,8 @@ pub(super) struct Connection {
     dictionaries: Vec<u64>,
     /// Where in the count of bytes each batch ends that was sent and not yet taken.
     window: VecDeque<u64>,
+    /// What counts instead for a client without credits.
+    plain: Arc<Outstanding>,
     leases: Arc<AtomicUsize>,
     /// Where the subscriber notes what goes back, if it gave us such a page.
     returns: Option<ReturnReader>,
@@ -66,6 +71,7 @@ struct Lent(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
 
 struct Held {
     _block: Arc<Block>,
+    _plain: Option<Holding>,
     leases: Arc<AtomicUsize>,
 }
 
@@ -101,6 +107,7 @@ impl Connection {
             talk: Talk { topic: topic.into(), phase: Phase::Greeted, cancelled: false, retired: Vec::new() },
             dictionaries: Vec::new(),
             window: VecDeque::new(),
+            plain: Arc::default(),
             leases: Arc::default(),
             returns: None,
             turn: 0,
@@ -159,6 +166,9 @@ impl Connection {
 
     pub(super) fn has_room(&self, bytes: u64, queue: &Queue) -> bool {
         let Phase::Streaming(sender) = &self.talk.phase else { return true };
+        if !sender.is_extended() {
+            return self.plain.has_room(bytes, queue) && self.endpoint.queued() < MAX_QUEUED;
+        }
         let behind = sender.sent_bytes() - sender.consumed_bytes();
         self.window.len() < queue.batches
             && (self.window.is_empty() || behind + bytes <= queue.bytes)
@@ -195,11 +205,36 @@ impl Connection {
             sent_ids.push(field.id);
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
             let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            put(sender, endpoint, pool, &self.leases, &flatbuffer, &pairs, dictionary.block.as_ref())?;
+            put(
+                sender,
+                endpoint,
+                pool,
+                &self.leases,
+                &flatbuffer,
+                &pairs,
+                dictionary.block.as_ref().map(|b| (b, None)),
+            )?;
         }
-        put(sender, endpoint, pool, &self.leases, message.flatbuffer, message.pairs, out.block.as_ref())?;
-        self.window.push_back(sender.sent_bytes());
+        let extended = sender.is_extended();
+        let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
+        put(
+            sender,
+            endpoint,
+            pool,
+            &self.leases,
+            message.flatbuffer,
+            message.pairs,
+            out.block.as_ref().map(|b| (b, plain)),
+        )?;
+        if extended {
+            self.window.push_back(sender.sent_bytes());
+        }
         Ok(true)
+    }
+
+    /// Whether it can be told of an error; otherwise the connection has to be closed instead.
+    pub(super) fn hears_errors(&self) -> bool {
+        matches!(&self.talk.phase, Phase::Streaming(sender) | Phase::Ended(sender) if sender.is_extended())
     }
 
     /// Ends its stream: well, or with an error's code and message.
@@ -213,10 +248,13 @@ impl Connection {
                 }
                 Phase::Ended(sender)
             }
-            // It came as the publisher closed: its stream ends before it began.
+            // It came as the publisher closed: its stream ends before it began. Where that is an error it gets no end,
+            // as it has not said yet whether it understands more; the connection closes.
             Phase::Greeted => {
                 let mut sender = Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag: None });
-                sender.finish(&mut self.endpoint);
+                if failure.is_none() {
+                    sender.finish(&mut self.endpoint);
+                }
                 Phase::Ended(sender)
             }
             Phase::Ended(sender) => Phase::Ended(sender),
@@ -271,7 +309,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn flush(&mut self, lane: &Lane) -> Result<(), PlaneError> {
+    /// Hands to the system what is queued. `true` when that is to be tried again after a pause.
+    pub(super) fn flush(&mut self, lane: &Lane) -> Result<bool, PlaneError> {
         self.endpoint.flush()?;
         let writing = self.endpoint.wants_write();
         if writing != self.writing {
@@ -279,7 +318,7 @@ impl Connection {
             lane.reactor().change(self.key, self.endpoint.descriptor(), interest)?;
             self.writing = writing;
         }
-        Ok(())
+        Ok(self.endpoint.wants_pause())
     }
 
     pub(super) fn forget(&self, lane: &Lane) {
@@ -294,17 +333,22 @@ fn put(
     leases: &Arc<AtomicUsize>,
     flatbuffer: &[u8],
     pairs: &[Pair],
-    block: Option<&Arc<Block>>,
+    block: Option<(&Arc<Block>, Option<Holding>)>,
 ) -> Result<(), PlaneError> {
-    let Some(block) = block else {
-        sender.message(flatbuffer, Body::None, endpoint);
-        // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
-        sender.count(1);
+    let Some((block, plain)) = block else {
+        if sender.is_extended() {
+            sender.message(flatbuffer, Body::None, endpoint);
+            // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
+            sender.count(1);
+        } else {
+            // It waits for a body, though there is nothing in it.
+            sender.message(flatbuffer, Body::Packed { parts: &[], length: 0 }, endpoint);
+        }
         return Ok(());
     };
     endpoint.lend(pool, block)?;
     leases.fetch_add(1, Ordering::AcqRel);
-    let keep = Lent(Arc::new(Held { _block: Arc::clone(block), leases: Arc::clone(leases) }));
+    let keep = Lent(Arc::new(Held { _block: Arc::clone(block), _plain: plain, leases: Arc::clone(leases) }));
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())

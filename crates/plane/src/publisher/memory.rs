@@ -57,6 +57,13 @@ impl Publisher {
         self.retire(idle);
     }
 
+    /// Gives back memory that was not needed for a while, as of `now`, for whoever has a clock. Segments that subscribers know
+    /// go when the last of these has acknowledged that, or is gone.
+    pub fn shrink_as_of(&self, now: Instant) {
+        let idle = self.idle_segments(|| now);
+        self.retire(idle);
+    }
+
     fn idle_segments(&self, now: impl Fn() -> Instant) -> Vec<u16> {
         let pool = self.pool.statistics();
         if pool.capacity <= DEFAULT_SEGMENT {

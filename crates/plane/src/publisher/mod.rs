@@ -1,12 +1,14 @@
 //! The sending side of a topic.
 
 mod arrivals;
+mod closing;
 mod collect;
 mod connection;
 mod door;
 mod memory;
 mod native;
 mod options;
+mod plain;
 mod waiting;
 
 pub use self::{
@@ -199,6 +201,10 @@ impl Publisher {
     pub fn finish(self: &Arc<Self>, id: ConnectionId, failure: Option<(&str, &str)>) {
         let mut state = self.state.lock();
         if let Some(connection) = state.connections.get_mut(&id) {
+            if failure.is_some() && !connection.hears_errors() {
+                // The closing of its connection is all that can tell it.
+                return self.remove(&mut state, id);
+            }
             connection.finish(failure);
         }
         self.acknowledged(&mut state, id, None);
@@ -209,20 +215,9 @@ impl Publisher {
     /// with an error. [`Event::Closed`] follows when all is handed over;
     /// batches that subscribers hold stay valid.
     pub fn close(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        state.closing = true;
-        self.stop_listening(&mut state);
-        let ids: Vec<_> = state.connections.keys().copied().collect();
-        // All of them first: when one is flushed, those that nothing is owed to are let go.
         let unfinished =
             self.options.per_subscriber.then_some(("ERR_CLOSED", "the publisher was closed before this stream's end"));
-        for connection in state.connections.values_mut() {
-            connection.finish(unfinished);
-        }
-        for id in ids {
-            self.flush_connection(&mut state, id);
-        }
-        self.drained(&mut state);
+        self.close_with(&mut self.state.lock(), unfinished);
     }
 
     /// Lets go of everything at once: subscribers see a publisher that went away, unless it was closed before.
@@ -327,10 +322,18 @@ impl Publisher {
 
     fn flush_connection(&self, state: &mut State, id: ConnectionId) {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
-        if connection.flush(&lane).is_err() {
+        let flushed = connection.flush(&lane).and_then(|pause| self.pause(&lane, pause));
+        if flushed.is_err() {
             self.remove(state, id);
         }
         self.drained(state);
+    }
+
+    fn pause(&self, lane: &Lane, wanted: bool) -> Result<(), PlaneError> {
+        if wanted {
+            lane.retries().later(self.id)?;
+        }
+        Ok(())
     }
 
     fn remove(&self, state: &mut State, id: ConnectionId) {
@@ -348,17 +351,8 @@ impl Publisher {
 
     /// After close: done when nothing is queued any more.
     fn drained(&self, state: &mut State) {
-        if !state.closing || state.closed || state.connections.values().any(Connection::is_owed) {
-            return;
-        }
-        state.closed = true;
-        if let Some(lane) = self.lane.upgrade() {
-            for connection in std::mem::take(&mut state.connections).into_values() {
-                connection.forget(&lane);
-            }
-            state.retiring.clear();
-            lane.emit(self.id, Event::Closed);
-            lane.remove(self.id);
+        if state.closing && !state.connections.values().any(Connection::is_owed) {
+            self.let_go(state);
         }
     }
 

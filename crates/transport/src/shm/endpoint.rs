@@ -225,6 +225,10 @@ impl Endpoint for ShmEndpoint {
         self.stopped == Flushed::SocketFull
     }
 
+    fn wants_pause(&self) -> bool {
+        self.stopped == Flushed::InFlight
+    }
+
     fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError> {
         let number = block.segment();
         if self.announced.contains(&number) {

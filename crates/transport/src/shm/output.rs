@@ -44,6 +44,14 @@ pub(super) enum Flushed {
     SocketFull,
     /// A descriptor waits for the acknowledgement of the one before it.
     Acknowledgement,
+    /// Too many descriptors of this user are in flight. The socket says nothing of when they are fewer.
+    InFlight,
+}
+
+/// Where bytes go, with a descriptor or without.
+pub(super) trait Outlet {
+    /// As many of the bytes as there is room for; the descriptor goes with the first of them.
+    fn put(&self, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize>;
 }
 
 impl Output {
@@ -95,7 +103,7 @@ impl Output {
         self.queued
     }
 
-    pub(super) fn flush(&mut self, socket: impl AsFd) -> Result<Flushed, TransportError> {
+    pub(super) fn flush(&mut self, outlet: &impl Outlet) -> Result<Flushed, TransportError> {
         loop {
             let only = self.runs.len() == 1;
             let Some(run) = self.runs.front_mut() else { return Ok(Flushed::All) };
@@ -103,7 +111,7 @@ impl Output {
                 return Ok(Flushed::Acknowledgement);
             }
             while run.sent < run.bytes.len() {
-                match send_some(&socket, &run.bytes[run.sent..], run.descriptor.as_ref()) {
+                match outlet.put(&run.bytes[run.sent..], run.descriptor.as_ref()) {
                     Ok(sent) => {
                         run.sent += sent;
                         self.queued -= sent;
@@ -113,8 +121,8 @@ impl Output {
                     }
                     Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::AGAIN) => return Ok(Flushed::SocketFull),
-                    // Too many descriptors in flight for this user: they become fewer as peers read theirs.
-                    Err(rustix::io::Errno::TOOMANYREFS) => return Ok(Flushed::SocketFull),
+                    // They become fewer as peers, perhaps of other processes, read theirs.
+                    Err(rustix::io::Errno::TOOMANYREFS) => return Ok(Flushed::InFlight),
                     Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(TransportError::Closed),
                     Err(error) => return Err(TransportError::io("send", error)),
                 }
@@ -134,13 +142,54 @@ impl Output {
     }
 }
 
-fn send_some(socket: impl AsFd, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let Some(descriptor) = descriptor else { return send(socket, bytes, flags) };
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor.as_fd()];
-    let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    debug_assert!(fits, "the space was sized for one descriptor");
-    sendmsg(socket, &[std::io::IoSlice::new(bytes)], &mut control, flags)
+impl Outlet for OwnedFd {
+    fn put(&self, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let Some(descriptor) = descriptor else { return send(self, bytes, flags) };
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor.as_fd()];
+        let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        debug_assert!(fits, "the space was sized for one descriptor");
+        sendmsg(self, &[std::io::IoSlice::new(bytes)], &mut control, flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Refuses descriptors so many times, and counts how often it was asked.
+    struct Crowded {
+        refusals: Cell<usize>,
+        asked: Cell<usize>,
+    }
+
+    impl Outlet for Crowded {
+        fn put(&self, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+            self.asked.set(self.asked.get() + 1);
+            if descriptor.is_some() && self.refusals.get() > 0 {
+                self.refusals.set(self.refusals.get() - 1);
+                return Err(rustix::io::Errno::TOOMANYREFS);
+            }
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn too_many_descriptors_in_flight_are_asked_about_once_a_flush_and_nothing_is_lost() {
+        let mut output = Output::default();
+        let outlet = Crowded { refusals: Cell::new(2), asked: Cell::new(0) };
+        output.frame(Kind::Metadata, 0, &[b"before"]);
+        output.segment(1, Arc::new(Segment::create(1).unwrap()));
+        output.frame(Kind::Metadata, 0, &[b"after"]);
+        assert_eq!(output.flush(&outlet).unwrap(), Flushed::InFlight);
+        assert_eq!(outlet.asked.get(), 2, "for what comes before, and for the descriptor");
+        assert_eq!(output.flush(&outlet).unwrap(), Flushed::InFlight);
+        assert_eq!(outlet.asked.get(), 3);
+        assert_eq!(output.flush(&outlet).unwrap(), Flushed::All);
+        assert_eq!((output.queued(), outlet.asked.get()), (0, 4));
+    }
 }
