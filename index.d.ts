@@ -161,7 +161,7 @@ export declare class UnsupportedTypeError extends ArrowlaneError {
  *
  * Send it, or `dispose` it. Until it is sent nobody sees it; from then on its arrays have length 0. Await file and crypto
  * jobs that write into them before that: they do not notice. A writer that is neither sent nor disposed keeps its memory
- * until it is collected. It belongs to its thread.
+ * until its arrays are collected. It belongs to its thread.
  */
 export declare class Writer<T extends TypeMap = UnknownColumns> {
 	#private;

@@ -299,7 +299,7 @@ export class Outbox {
     if (answer >= 0) return Promise.resolve(answer);
     const waiting = scratch[0];
     if (this.#tail !== undefined) return this.#resend(waiting, answer, signal);
-    const drop = () => natively.dropOutgoing(waiting);
+    const drop = () => lane().native.dropOutgoing(waiting);
     return this.#inOrder(() => this.#resend(waiting, answer, signal), undefined, drop);
   }
 
