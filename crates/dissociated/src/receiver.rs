@@ -2,6 +2,7 @@
 
 mod body;
 mod event;
+mod notices;
 mod returns;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 pub use body::ReceivedBody;
 pub use event::Event;
+use notices::Notices;
 use returns::Returns;
 
 use crate::header::decode_copied;
@@ -76,14 +78,14 @@ pub struct Receiver {
     pending_bytes: u64,
     state: State,
     heartbeat: bool,
+    notices: Notices,
     /// Delivered messages without a body for which none came; a plain server sends an empty one, perhaps late.
     bodyless: VecDeque<Serial>,
     returns: Returns,
     scratch: MutableBuffer,
 }
 
-/// How many bodyless messages are remembered. A late empty body for an older one is an error; plain servers send it
-/// right behind the metadata.
+/// Bodyless messages that are remembered: plain servers send the empty body right behind the metadata.
 const BODYLESS_REMEMBERED: usize = 256;
 
 impl Receiver {
@@ -99,6 +101,7 @@ impl Receiver {
             pending_bytes: 0,
             state: State::Open,
             heartbeat: false,
+            notices: Notices::default(),
             bodyless: VecDeque::new(),
             returns: Returns::default(),
             scratch: MutableBuffer::new(0),
@@ -116,10 +119,7 @@ impl Receiver {
             bytes.len() as u64,
             (self.config.limits.max_metadata as u64).saturating_add(PREFIX as u64),
         )?;
-        let extension = |kind| match self.config.ext_tag {
-            Some(_) => Ok(()),
-            None => Err(ProtocolError::UnknownMetadataType(kind)),
-        };
+        let extension = |kind| self.config.ext_tag.map(drop).ok_or(ProtocolError::UnknownMetadataType(kind));
         match Metadata::decode(bytes)? {
             Metadata::Message { serial, flatbuffer } => self.message(serial, flatbuffer),
             Metadata::EndOfStream { serial } => {
@@ -142,6 +142,11 @@ impl Receiver {
                 extension(bytes[0])?;
                 self.heartbeat = true;
                 Ok(())
+            }
+            Metadata::Notice { serial, text } => {
+                extension(bytes[0])?;
+                self.open("notice", serial)?;
+                self.notices.add(self.expected, text)
             }
         }
     }
@@ -210,6 +215,9 @@ impl Receiver {
         }
         if self.state == State::Over {
             return None;
+        }
+        if let Some(fields) = self.notices.due(self.next) {
+            return Some(Event::Notice(fields));
         }
         if self.slots.front().is_some_and(Slot::complete)
             && let Some(slot) = self.slots.pop_front()

@@ -23,6 +23,7 @@ mod publisher;
 mod pulse;
 mod recycle;
 mod subscription;
+mod ticket;
 mod topic;
 mod writable;
 
@@ -32,8 +33,8 @@ pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    ConnectionId, MAX_QUEUED_BATCHES, PackOutcome, Prepared, Publisher, PublisherOptions, PublisherStatistics, Queue,
-    SendOutcome,
+    ConnectionId, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Permits, Policy, Prepared, Publisher, PublisherOptions,
+    PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
-pub use subscription::{Subscription, SubscriptionOptions, Target};
+pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};

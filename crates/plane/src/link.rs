@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arrowlane_dissociated::Receiver;
@@ -21,6 +21,7 @@ pub(crate) struct Link {
     /// Addresses whose leases ended. A lock of its own: a lease may end on any thread, also while `wire` is held.
     returned: Mutex<Vec<u64>>,
     leases: AtomicUsize,
+    bytes: AtomicU64,
     closed: AtomicBool,
     dirty: AtomicBool,
     lane: Weak<Lane>,
@@ -40,14 +41,16 @@ impl Link {
             wire: Mutex::new(Wire { endpoint: Some(endpoint), receiver: None, key: None, writing: false }),
             returned: Mutex::default(),
             leases: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             lane: Arc::downgrade(lane),
         })
     }
 
-    /// A lease begins.
-    pub(crate) fn lend(&self) {
+    /// A lease of so many bytes begins.
+    pub(crate) fn lend(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.leases.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -56,8 +59,14 @@ impl Link {
         self.leases.load(Ordering::Acquire)
     }
 
-    /// A lease ended: its addresses go back, with others of the same turn where that is possible.
-    pub(crate) fn give_back(self: &Arc<Self>, addresses: &[u64]) {
+    /// Bytes of the leases that have not ended.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// A lease of so many bytes ended: its addresses go back, with others of the same turn where that is possible.
+    pub(crate) fn give_back(self: &Arc<Self>, addresses: &[u64], bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         let waiting = {
             let mut returned = self.returned.lock();
             returned.extend_from_slice(addresses);

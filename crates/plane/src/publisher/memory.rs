@@ -35,6 +35,7 @@ impl Publisher {
         if !matches!(first, Err(AllocateError::Full)) {
             return first;
         }
+        self.forget_latest();
         // In this order: a block that comes back between the two is either found now or reported.
         self.waiting.begin();
         let second = ask();

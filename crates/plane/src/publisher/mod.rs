@@ -1,24 +1,35 @@
 //! The sending side of a topic.
 
 mod arrivals;
+pub(crate) mod clock;
 mod connection;
 mod door;
+mod latest;
+mod ledger;
 mod memory;
 mod native;
 mod options;
+pub(crate) mod policy;
+mod queue;
+mod report;
+mod talk;
 mod waiting;
 
 pub use self::{
+    ledger::{Standing, SubscriberStatistics},
     native::PackOutcome,
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
+    policy::{Overflow, Permits, Policy, Request},
 };
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
@@ -30,9 +41,11 @@ use arrowlane_transport::{
 use parking_lot::Mutex;
 
 use self::{
-    connection::{Connection, Message},
+    clock::Clock,
+    connection::{Connection, Message, Offered},
     door::Door,
     memory::{Retiring, Usage},
+    queue::Parked,
     waiting::Waiting,
 };
 use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, topic};
@@ -57,6 +70,7 @@ pub struct Publisher {
     usage: Mutex<Usage>,
     waiting: Arc<Waiting>,
     dirty: AtomicBool,
+    started: Instant,
 }
 
 #[derive(Default)]
@@ -67,6 +81,14 @@ struct State {
     retiring: Retiring,
     schema: Option<(Arc<BatchSchema>, Vec<u8>)>,
     header: Option<CachedHeader>,
+    clock: Option<Clock>,
+    /// The latest batch, where it is kept for those who come.
+    latest: Option<Arc<Parked>>,
+    /// Subscribers that may lose batches.
+    droppers: u64,
+    /// Batches published, and their bytes.
+    batches: u64,
+    bytes: u64,
     closing: bool,
     closed: bool,
 }
@@ -107,10 +129,7 @@ impl Publisher {
         let waiting = Arc::new(Waiting { publisher: id, lane: Arc::downgrade(lane), flag });
         let on_return = Arc::clone(&waiting);
         pool.set_on_return(Box::new(move || on_return.end()));
-        let options = PublisherOptions {
-            queue: Queue { batches: options.queue.batches.min(MAX_QUEUED_BATCHES), ..options.queue },
-            ..options
-        };
+        let options = options.bounded();
         let publisher = Arc::new(Self {
             id,
             topic,
@@ -124,8 +143,12 @@ impl Publisher {
             usage: Mutex::default(),
             waiting,
             dirty: AtomicBool::new(false),
+            started: Instant::now(),
         });
         let source: Arc<dyn Source> = publisher.clone();
+        if publisher.options.evict_after.is_some() {
+            publisher.state.lock().clock = Some(Clock::new(lane, source.clone())?);
+        }
         let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, arrivals::LISTENER)?;
         publisher.state.lock().door = Some(Door::new(listener, key));
         lane.add_publisher(publisher.id, &publisher);
@@ -166,13 +189,13 @@ impl Publisher {
             return Ok(SendOutcome::NoSubscriber);
         }
         let bytes = out.header.body_length;
-        if !state.connections.values().all(|c| !c.takes_part() || c.has_room(bytes, &self.options.queue)) {
+        if !state.connections.values().all(|c| !c.takes_part() || c.accepts(bytes)) {
+            state.connections.values_mut().filter(|c| !c.accepts(bytes)).for_each(Connection::is_waited_for);
             self.waiting.begin();
             return Ok(SendOutcome::NoRoom);
         }
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.takes_part()).map(|(id, _)| *id).collect();
-        self.deliver(state, out, &ids)?;
-        Ok(SendOutcome::Sent(ids.len()))
+        self.deliver(state, out, &ids, self.options.permits.last).map(SendOutcome::Sent)
     }
 
     /// Sends to one subscriber, whose stream is its own.
@@ -183,21 +206,23 @@ impl Publisher {
         let mut state = self.state.lock();
         let state = &mut *state;
         self.accept_schema(state, &out.schema)?;
-        let connection = state.connections.get(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
-        if !connection.has_room(out.header.body_length, &self.options.queue) {
+        let connection = state.connections.get_mut(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
+        if !connection.accepts(out.header.body_length) {
+            connection.is_waited_for();
             self.waiting.begin();
             return Ok(SendOutcome::NoRoom);
         }
-        self.deliver(state, out, &[id])?;
-        Ok(SendOutcome::Sent(1))
+        self.deliver(state, out, &[id], false).map(SendOutcome::Sent)
     }
 
     /// Ends one subscriber's own stream: well, or with an error's code and message.
     pub fn finish(self: &Arc<Self>, id: ConnectionId, failure: Option<(&str, &str)>) {
         let mut state = self.state.lock();
+        self.hand_over(&mut state, Some(id));
         if let Some(connection) = state.connections.get_mut(&id) {
             connection.finish(failure);
         }
+        self.recount(&mut state);
         self.acknowledged(&mut state, id, None);
         self.flush_connection(&mut state, id);
     }
@@ -209,6 +234,7 @@ impl Publisher {
         let mut state = self.state.lock();
         state.closing = true;
         self.stop_listening(&mut state);
+        self.hand_over(&mut state, None);
         let ids: Vec<_> = state.connections.keys().copied().collect();
         // All of them first: when one is flushed, those that nothing is owed to are let go.
         let unfinished =
@@ -229,21 +255,10 @@ impl Publisher {
         let connections = std::mem::take(&mut state.connections);
         state.closed = true;
         if let Some(lane) = self.lane.upgrade() {
+            state.clock.take().inspect(|clock| clock.forget(&lane));
             for connection in connections.values() {
                 connection.forget(&lane);
             }
-        }
-    }
-
-    /// Its figures at this moment.
-    pub fn statistics(&self) -> PublisherStatistics {
-        let state = self.state.lock();
-        let pool = self.pool.statistics();
-        PublisherStatistics {
-            subscribers: state.connections.values().filter(|c| c.takes_part()).count(),
-            bytes_in_use: pool.used,
-            capacity: pool.capacity,
-            leases: state.connections.values().map(Connection::leases).sum(),
         }
     }
 
@@ -258,7 +273,7 @@ impl Publisher {
                 state.schema = Some((Arc::clone(schema), encode_schema(&schema.arrow)));
                 Ok(())
             }
-            Some((known, _)) => Err(PlaneError::SchemaMismatch(difference(&known.arrow, &schema.arrow))),
+            Some((known, _)) => Err(PlaneError::SchemaMismatch(topic::difference(&known.arrow, &schema.arrow))),
             None => {
                 state.schema = Some((Arc::clone(schema), encode_schema(&schema.arrow)));
                 Ok(())
@@ -266,7 +281,14 @@ impl Publisher {
         }
     }
 
-    fn deliver(self: &Arc<Self>, state: &mut State, out: &Outgoing, ids: &[ConnectionId]) -> Result<(), PlaneError> {
+    /// Offers a batch to subscribers; how many were given it.
+    fn deliver(
+        self: &Arc<Self>,
+        state: &mut State,
+        out: &Outgoing,
+        ids: &[ConnectionId],
+        keep: bool,
+    ) -> Result<usize, PlaneError> {
         let cached = state.header.take().filter(|c| c.header == out.header && c.metadata == out.metadata);
         let cached = cached.unwrap_or_else(|| CachedHeader {
             header: out.header.clone(),
@@ -275,22 +297,31 @@ impl Publisher {
         });
         let pairs = pairs(&out.header, out.block.as_deref());
         let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());
-        let mut later = false;
+        let (parked, share) = (OnceCell::new(), self.share(state));
+        let (mut later, mut given) = (false, 0);
         for id in ids {
             let Some(connection) = state.connections.get_mut(id) else { continue };
             let schema = state.schema.as_ref().map(|(_, flatbuffer)| flatbuffer.as_slice()).unwrap_or_default();
-            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema };
-            if connection.send(&self.pool, &message)? && connection.is_first_of(turn) {
+            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema, parked: &parked };
+            let offered = connection.offer(&self.pool, &message, share)?;
+            given += usize::from(offered != Offered::Dropped);
+            if offered == Offered::Sent && connection.is_first_of(turn) {
                 self.flush_connection(state, *id);
             } else {
                 later = true;
             }
         }
+        state.batches += 1;
+        state.bytes += out.header.body_length;
+        if keep {
+            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema: &[], parked: &parked };
+            state.latest = Some(message.park());
+        }
         state.header = Some(cached);
         if later {
             self.flush_later();
         }
-        Ok(())
+        Ok(given)
     }
 
     fn flush_later(self: &Arc<Self>) {
@@ -328,6 +359,7 @@ impl Publisher {
             }
         }
         drop(connection);
+        self.recount(state);
         self.acknowledged(state, id, None);
         self.waiting.end();
     }
@@ -342,6 +374,7 @@ impl Publisher {
             for connection in std::mem::take(&mut state.connections).into_values() {
                 connection.forget(&lane);
             }
+            state.clock.take().inspect(|clock| clock.forget(&lane));
             state.retiring.clear();
             lane.emit(self.id, Event::Closed);
             lane.remove(self.id);
@@ -349,19 +382,9 @@ impl Publisher {
     }
 
     fn stop_listening(&self, state: &mut State) {
+        state.latest = None;
         if let (Some(door), Some(lane)) = (state.door.take(), self.lane.upgrade()) {
             lane.reactor().forget(door.key(), door.listener().descriptor());
         }
-    }
-}
-
-fn difference(known: &arrow_schema::Schema, other: &arrow_schema::Schema) -> String {
-    let fields = known.fields().iter().zip(other.fields());
-    match fields.into_iter().find(|(a, b)| a != b) {
-        Some((known, other)) => format!("it has {other} where the topic has {known}"),
-        None if known.fields().len() != other.fields().len() => {
-            format!("it has {} columns, the topic {}", other.fields().len(), known.fields().len())
-        }
-        None => "the schemas' metadata differ".into(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrowlane_dissociated::{
-    BatchHeader, DecodedSchema, Event as Received, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
+    BatchHeader, DecodedSchema, Event as Received, Fields, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
     ReceiverConfig,
 };
 use arrowlane_transport::{Endpoint, Inbox, Loan, TransportError};
@@ -24,6 +24,7 @@ pub(super) enum Arrived {
     End,
     Error { code: String, message: String },
     Alive,
+    Notice(Fields),
 }
 
 pub(super) enum Located {
@@ -60,6 +61,7 @@ pub(super) fn resolve(
         Received::End => Arrived::End,
         Received::Error { code, message } => Arrived::Error { code, message },
         Received::Heartbeat => Arrived::Alive,
+        Received::Notice(fields) => Arrived::Notice(fields),
     })
 }
 

@@ -135,9 +135,11 @@ fn stream_socket() -> Result<OwnedFd, TransportError> {
         .map_err(|e| TransportError::io("socket", e))
 }
 
-/// Refuses a peer of another user.
-pub(super) fn check_peer(socket: impl AsFd) -> Result<(), TransportError> {
+/// Refuses a peer of another user; the process at the other end, where the system says.
+pub(super) fn check_peer(socket: impl AsFd) -> Result<Option<u32>, TransportError> {
     let peer = sockopt::socket_peercred(socket).map_err(|e| TransportError::io("SO_PEERCRED", e))?;
+    // A process of another namespace has no number here, and then the system says 0.
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
     let (peer, own) = (peer.uid.as_raw(), geteuid().as_raw());
-    if peer == own { Ok(()) } else { Err(TransportError::OtherUser { peer, own }) }
+    if peer == own { Ok(pid) } else { Err(TransportError::OtherUser { peer, own }) }
 }
