@@ -10,7 +10,16 @@ useArrow(layer);
 
 export type { ColumnOf } from "./arrow/writer.js";
 export { Batch, type Device, type Location } from "./batch.js";
+export type { SubscriptionEvent } from "./diagnostics.js";
 export { ArrowlaneError, DisposedError, type ErrorCode, UnsupportedTypeError } from "./errors.js";
+export type {
+  Overflow,
+  Permits,
+  Policy,
+  PolicyOptions,
+  PolicyRequest,
+  SubscriberStatistics,
+} from "./policy.js";
 export {
   type Publisher,
   type PublisherStatistics,
@@ -20,5 +29,10 @@ export {
   type SendOptions,
   type SubscriberStream,
 } from "./publisher.js";
-export { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
+export {
+  type SubscribeOptions,
+  type Subscription,
+  type SubscriptionStatistics,
+  subscribe,
+} from "./subscription.js";
 export type { Writer, WriterOptions } from "./writer.js";

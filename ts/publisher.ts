@@ -6,18 +6,26 @@ import type { Batch } from "./batch.js";
 import { ArrowlaneError } from "./errors.js";
 import { Kind, lane, native, type Owner, translated } from "./native/lane.js";
 import { Outbox } from "./outbox.js";
+import {
+  checkQueue,
+  checkWhole,
+  type PolicyOptions,
+  publisherPolicy,
+  type SubscriberStatistics,
+  subscriberFrom,
+} from "./policy.js";
 import { type Block, Writer, type WriterOptions } from "./writer.js";
 
 /** How a publisher behaves. */
-export interface PublishOptions {
+export interface PublishOptions extends PolicyOptions {
   /**
    * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
    * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
    */
   memory?: number;
   /**
-   * How far one subscriber may lag behind: batches sent and not yet taken (64; 65,536 at most), and their bytes
-   * (256 MiB). One batch always fits.
+   * How far one subscriber may lag behind that asks for nothing else: batches sent and not yet taken (64; 65,536 at
+   * most), and their bytes (256 MiB). One batch always fits.
    */
   queue?: { batches?: number; bytes?: number };
   /** `send` waits while there are fewer subscribers; 1 unless said otherwise. With 0, batches that nobody gets are dropped. */
@@ -55,14 +63,12 @@ export interface PublisherStatistics {
   readonly capacity: number;
 }
 
-/** Subscribers take a publisher that sends more before they took any for an attack. */
-const MAX_QUEUED_BATCHES = 65_536;
-
 const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
 
 /**
- * A topic's sending side. Lossless: `send` resolves when the batch is on its way to every subscriber, and waits while
- * one of them is too far behind, there is no memory left, or there is no subscriber at all.
+ * A topic's sending side. Lossless unless `overflow` says otherwise: `send` resolves when the batch is on its way to
+ * every subscriber, and waits while one of them is too far behind, there is no memory left, or there is no subscriber
+ * at all.
  *
  * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
  * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
@@ -105,6 +111,11 @@ export class Publisher implements Owner {
     return native(() => lane().native.publisherStatistics(this.#id));
   }
 
+  /** Each subscriber's policy and figures at this moment; those that left and hold batches still are among them. */
+  subscriptions(): SubscriberStatistics[] {
+    return native(() => lane().native.subscriptions(this.#id)).map(subscriberFrom);
+  }
+
   /**
    * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
    *
@@ -131,8 +142,8 @@ export class Publisher implements Owner {
   }
 
   /**
-   * Sends a batch to every subscriber, in the order of the calls, and resolves to their number as soon as it is on its
-   * way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
+   * Sends a batch to every subscriber, in the order of the calls, and resolves to the number of those it was given to as
+   * soon as it is on its way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
    * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
    * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
    *
@@ -300,20 +311,11 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
   const { memory = DEFAULTS.memory, queue = {}, minSubscribers = 1, onSubscriber } = options;
   const { batches = DEFAULTS.batches, bytes = DEFAULTS.bytes } = queue;
-  for (const [name, value, least] of [
-    ["memory", memory, 1],
-    ["queue.batches", batches, 1],
-    ["queue.bytes", bytes, 1],
-    ["minSubscribers", minSubscribers, 0],
-  ] as const) {
-    const most = name === "queue.batches" ? MAX_QUEUED_BATCHES : Number.MAX_SAFE_INTEGER;
-    if (Number.isSafeInteger(value) && value >= least && value <= most) continue;
-    const upTo = most === MAX_QUEUED_BATCHES ? ` to ${most}` : "";
-    throw new ArrowlaneError(
-      "ERR_INVALID_ARGUMENT",
-      `${name} must be a whole number from ${least}${upTo}, not ${value}`,
-    );
-  }
+  checkWhole("memory", memory, 1);
+  checkWhole("minSubscribers", minSubscribers, 0);
+  checkQueue("queue", { batches, bytes });
+  const perSubscriber = onSubscriber !== undefined;
+  const policy = publisherPolicy(options, { batches, bytes }, perSubscriber);
   try {
     const { native: natively } = lane();
     const prepared = await natively.preparePublisher(topic, {
@@ -321,7 +323,8 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
       queueBatches: batches,
       queueBytes: bytes,
       minSubscribers,
-      perSubscriber: onSubscriber !== undefined,
+      perSubscriber,
+      policy,
     });
     return new Publisher(topic, natively.startPublisher(prepared), options);
   } catch (error) {

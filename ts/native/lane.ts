@@ -21,6 +21,9 @@ export const Kind = {
   Left: 8,
   Closed: 9,
   Pulse: 10,
+  Lost: 11,
+  Reconnected: 12,
+  Dropped: 13,
 } as const;
 
 /** Is told what happened to a publisher or subscription: the kind of record and the record's further numbers. */

@@ -16,6 +16,7 @@ use crate::{
     cell::Keep,
     error::{Result, plane, stale},
     lane::{NativeLane, Raw, detach_value, number},
+    policy::NativePublisherPolicy,
     scratch::Cursor,
 };
 
@@ -34,6 +35,7 @@ pub struct NativePublisherOptions {
     pub queue_bytes: f64,
     pub min_subscribers: u32,
     pub per_subscriber: bool,
+    pub policy: NativePublisherPolicy,
 }
 
 #[napi(object)]
@@ -109,6 +111,7 @@ impl NativeLane {
             queue,
             min_subscribers: options.min_subscribers as usize,
             per_subscriber: options.per_subscriber,
+            ..options.policy.into_options()
         };
         AsyncTask::new(PrepareTask { topic, options, prepared: None })
     }
@@ -296,7 +299,7 @@ impl NativeLane {
         Ok(())
     }
 
-    fn publisher(&self, publisher: u32) -> Result<Arc<Publisher>> {
+    pub(crate) fn publisher(&self, publisher: u32) -> Result<Arc<Publisher>> {
         self.host.tables.borrow().publishers.get(&publisher).cloned().ok_or_else(|| plane(PlaneError::Closed))
     }
 

@@ -25,6 +25,7 @@ mod recycle;
 mod subscription;
 mod ticket;
 mod topic;
+mod topics;
 mod writable;
 
 pub use batch::{Batch, BatchSchema, Dictionary};
@@ -37,4 +38,5 @@ pub use publisher::{
     PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
+pub use topics::{TopicReport, TopicState, ask_topic, topic_files};
 pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};
