@@ -190,7 +190,7 @@ impl Publisher {
         }
         let bytes = out.header.body_length;
         if !state.connections.values().all(|c| !c.takes_part() || c.accepts(bytes)) {
-            state.connections.values_mut().filter(|c| !c.accepts(bytes)).for_each(Connection::is_waited_for);
+            state.connections.values_mut().for_each(|c| c.is_waited_for(bytes));
             self.waiting.begin();
             return Ok(SendOutcome::NoRoom);
         }
@@ -208,7 +208,7 @@ impl Publisher {
         self.accept_schema(state, &out.schema)?;
         let connection = state.connections.get_mut(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
         if !connection.accepts(out.header.body_length) {
-            connection.is_waited_for();
+            connection.is_waited_for(out.header.body_length);
             self.waiting.begin();
             return Ok(SendOutcome::NoRoom);
         }

@@ -52,9 +52,9 @@ impl Connection {
         self.policy.overflow != Overflow::Wait || self.has_room(bytes)
     }
 
-    /// A sender waits for this subscriber.
-    pub(in crate::publisher) fn is_waited_for(&mut self) {
-        self.ledger.block();
+    /// A sender waits: for this subscriber, unless it has room.
+    pub(in crate::publisher) fn is_waited_for(&mut self, bytes: u64) {
+        if self.accepts(bytes) { self.ledger.unblock() } else { self.ledger.block() }
     }
 
     /// Asked to begin with the latest batch.
