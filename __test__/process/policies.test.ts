@@ -168,7 +168,11 @@ test("evictAfter spares those who read, and a publisher that was busy itself", a
 });
 
 test("two stopped subscribers of different policies: each loses what its own says, the third nothing", async () => {
-  const { publisher, honest, others } = await scene({}, { overflow: "drop-oldest" }, { overflow: "drop-newest" });
+  const { publisher, honest, others } = await scene(
+    {},
+    { overflow: "drop-oldest" },
+    { overflow: "drop-newest" },
+  );
   for (const one of others) one.kill("SIGSTOP");
   for (let b = 0; b < 30; b++) await publisher.send(numbers(b));
   for (const one of others) one.kill("SIGCONT");
