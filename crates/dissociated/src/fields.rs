@@ -36,7 +36,10 @@ impl Fields {
             match part.split_once('=') {
                 Some((name, _)) if !name.is_empty() => {
                     if !names.insert(name) {
-                        return Err(ProtocolError::malformed("list of fields", format!("{:?} is there twice", shown())));
+                        return Err(ProtocolError::malformed(
+                            "list of fields",
+                            format!("{:?} is there twice", shown()),
+                        ));
                     }
                 }
                 _ => return Err(ProtocolError::malformed("list of fields", format!("{:?} is no name=value", shown()))),

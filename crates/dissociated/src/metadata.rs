@@ -79,7 +79,8 @@ impl<'a> Metadata<'a> {
             END => bare("end of stream").map(|()| Self::EndOfStream { serial }),
             HEARTBEAT => bare("heartbeat").map(|()| Self::Heartbeat { serial }),
             NOTICE => {
-                let text = std::str::from_utf8(payload).map_err(|e| ProtocolError::malformed("notice", e.to_string()))?;
+                let text =
+                    std::str::from_utf8(payload).map_err(|e| ProtocolError::malformed("notice", e.to_string()))?;
                 Ok(Self::Notice { serial, text })
             }
             ERROR => {

@@ -52,7 +52,8 @@ impl<'task> ScopedTask<'task> for AskTask {
             TopicState::Silent => ("silent", None, Vec::new()),
             TopicState::Strange(error) => ("strange", Some(error.to_string()), Vec::new()),
         };
-        let figures = figures.iter().map(|fields| fields.iter().flat_map(|(n, v)| [n.to_owned(), v.to_owned()]).collect());
+        let figures =
+            figures.iter().map(|fields| fields.iter().flat_map(|(n, v)| [n.to_owned(), v.to_owned()]).collect());
         Ok(NativeTopic {
             topic: report.topic,
             pid: report.pid,

@@ -15,6 +15,7 @@
 
 mod batch;
 mod body;
+mod copied;
 mod error;
 mod lane;
 mod link;
@@ -30,6 +31,7 @@ mod writable;
 
 pub use batch::{Batch, BatchSchema, Dictionary};
 pub use body::{Body, HostRange, Placed, identity_of};
+pub use copied::copied_bytes;
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use outgoing::{Outgoing, OutgoingDictionary};
@@ -38,5 +40,5 @@ pub use publisher::{
     PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
-pub use topics::{TopicReport, TopicState, ask_topic, topic_files};
 pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};
+pub use topics::{TopicReport, TopicState, ask_topic, topic_files};

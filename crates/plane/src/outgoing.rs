@@ -9,7 +9,7 @@ use arrowlane_dissociated::{
 };
 use arrowlane_memory::{AllocateError, Block, Pool};
 
-use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError};
+use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError, copied};
 
 /// Buffers inside a block are aligned to this.
 pub(crate) const ALIGN: usize = 64;
@@ -71,6 +71,7 @@ pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<
         return Ok((header, None));
     }
     let block = pool.try_allocate(header.body_length as usize)?;
+    copied::count(header.body_length);
     for (span, buffer) in header.buffers.iter().zip(&flat.buffers) {
         if span.length > 0 {
             // SAFETY: `header_of` laid the buffers out within `body_length`, the length the block was allocated with,
@@ -87,6 +88,7 @@ pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<
 /// Copies flat buffers into one allocation, laid out as `header` says.
 fn packed(flat: &Flat, header: &BatchHeader) -> Buffer {
     let mut target = MutableBuffer::from_len_zeroed(header.body_length as usize);
+    copied::count(header.body_length);
     for (span, buffer) in header.buffers.iter().zip(&flat.buffers) {
         let (start, end) = (span.offset as usize, (span.offset + span.length) as usize);
         target.as_slice_mut()[start..end].copy_from_slice(&buffer.as_slice()[..end - start]);

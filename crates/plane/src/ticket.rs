@@ -100,8 +100,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_read_as_it_was_written() {
-        let all =
-            Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
+        let all = Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
         for request in [Request::default(), all] {
             let ticket = Ticket::batches("a/b", &request);
             assert_eq!(Ticket::parse(&ticket, "a/b", true).expect("read"), Ticket::Batches(Some(request)));

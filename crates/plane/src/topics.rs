@@ -105,7 +105,9 @@ impl Asked {
 
     fn said(&mut self, bytes: &[u8]) -> Result<(), PlaneError> {
         match Metadata::decode(bytes)? {
-            Metadata::Notice { text, .. } if self.answers.len() < MAX_ANSWERS => self.answers.push(Fields::parse(text)?),
+            Metadata::Notice { text, .. } if self.answers.len() < MAX_ANSWERS => {
+                self.answers.push(Fields::parse(text)?)
+            }
             Metadata::Error { code, message, .. } => {
                 return Err(PlaneError::Remote { code: code.into(), message: message.into() });
             }

@@ -5,54 +5,11 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use arrow_array::{Array, DictionaryArray, Int8Array, Int64Array, RecordBatch, StringArray, cast::AsArray, types::Int8Type};
-use arrow_schema::{Field, Schema};
 use arrowlane_plane::{
-    Batch, Overflow, Permits, PlaneError, PublisherOptions, Queue, Request, SendOutcome, Standing, SubscriptionOptions,
-    TopicState, ask_topic, topic_files,
+    Overflow, Permits, PlaneError, PublisherOptions, Queue, Request, SendOutcome, SubscriptionOptions, TopicState,
+    ask_topic, topic_files,
 };
-use support::*;
-
-const SMALL: Queue = Queue { batches: 4, bytes: 64 << 20 };
-
-fn asking(world: &World, request: Request) -> Consumer {
-    let options = SubscriptionOptions { request, ..SubscriptionOptions::default() };
-    Consumer::with_options(Arc::clone(&world.folder), "topic", options).expect("connected")
-}
-
-fn overflow(overflow: Overflow) -> Request {
-    Request { overflow: Some(overflow), ..Request::default() }
-}
-
-/// A publisher with a small queue, and one subscriber for each request.
-fn meeting(options: PublisherOptions, requests: &[Request]) -> (World, Producer, Vec<Consumer>) {
-    let world = World::new();
-    let mut producer = world.publish("topic", options);
-    let mut consumers: Vec<_> = requests.iter().map(|request| asking(&world, *request)).collect();
-    settle(&mut producer, &mut consumers);
-    assert_eq!(producer.joined.len(), requests.len());
-    (world, producer, consumers)
-}
-
-fn small() -> PublisherOptions {
-    PublisherOptions { queue: SMALL, ..options() }
-}
-
-fn number_of(batch: &Batch) -> i64 {
-    let column = batch.to_arrow().expect("arrays");
-    column.column(0).as_any().downcast_ref::<Int64Array>().expect("numbers").value(0) / 1_000_003
-}
-
-fn drain(producer: &mut Producer, consumer: &mut [Consumer]) -> Vec<i64> {
-    let mut numbers = Vec::new();
-    loop {
-        settle(producer, consumer);
-        match consumer[0].take() {
-            Some(batch) => numbers.push(number_of(&batch)),
-            None => return numbers,
-        }
-    }
-}
+use support::{policies::*, *};
 
 #[test]
 fn drop_newest_gives_what_came_first_and_counts_the_rest_on_both_sides() {
@@ -138,19 +95,6 @@ fn one_that_leaves_lets_go_of_what_was_kept_for_it() {
     consumers.remove(0).close();
     drain(&mut producer, &mut consumers);
     assert_eq!((producer.used(), producer.left.len()), (0, 1));
-}
-
-fn coded(values: &[&str], key: i8) -> RecordBatch {
-    let values = Arc::new(StringArray::from(values.to_vec()));
-    let array = DictionaryArray::<Int8Type>::new(Int8Array::from(vec![key]), values as _);
-    let field = Field::new("colour", array.data_type().clone(), true);
-    RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(array)]).expect("a batch")
-}
-
-fn colour(batch: &Batch) -> String {
-    let batch = batch.to_arrow().expect("arrays");
-    let array = batch.column(0).as_dictionary::<Int8Type>().downcast_dict::<StringArray>().expect("texts");
-    array.into_iter().map(|text| text.unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
@@ -245,81 +189,6 @@ fn what_is_not_permitted_is_refused_with_a_reason_and_disturbs_nobody() {
     assert_eq!(producer.send(&numbered(1, 5)), SendOutcome::Sent(2));
     settle(&mut producer, &mut consumers);
     assert_numbered(&consumers[0].take().expect("delivered"), 1, 5);
-}
-
-/// Turns until the publisher has evicted somebody. The clock is the system's: only that it happens is asserted.
-fn until_evicted(producer: &mut Producer, others: &mut [Consumer]) {
-    wait_until(producer, others, |producer, _| {
-        producer.publisher.subscriptions().iter().any(|s| s.standing == Standing::Evicted)
-    });
-}
-
-fn evicting() -> PublisherOptions {
-    PublisherOptions { evict_after: Some(Duration::from_millis(80)), ..small() }
-}
-
-#[test]
-fn one_that_frees_nothing_is_evicted_and_its_blocks_return_when_it_frees_them() {
-    let (_world, mut producer, mut consumers) = meeting(evicting(), &[Request::default(), Request::default()]);
-    let mut sent = 0;
-    while producer.send(&numbered(sent, 5)) != SendOutcome::NoRoom {
-        sent += 1;
-        settle(&mut producer, &mut consumers[1..]);
-        drop(consumers[1].take());
-    }
-    assert_eq!(sent, SMALL.batches, "the first one holds everybody up");
-    let rooms = producer.rooms;
-    until_evicted(&mut producer, &mut consumers[1..]);
-    assert!(producer.rooms > rooms, "who waits is told");
-    assert_eq!(producer.left.len(), 1);
-    assert_eq!(producer.send(&numbered(sent, 5)), SendOutcome::Sent(1));
-    settle(&mut producer, &mut consumers[1..]);
-    drop(consumers[1].take());
-    settle(&mut producer, &mut consumers[1..]);
-    assert!(producer.used() > 0, "it may still read what it was given");
-    settle(&mut producer, &mut consumers);
-    assert_eq!(consumers[0].batches.len(), SMALL.batches, "nothing was sent to it after");
-    let error = consumers[0].failed.take().expect("told");
-    assert_eq!(error.code(), "ERR_EVICTED", "{error}");
-    for (n, batch) in consumers[0].batches.iter().enumerate() {
-        assert_numbered(batch, n, 5);
-    }
-    consumers[0].batches.clear();
-    wait_until(&mut producer, &mut consumers, |producer, _| producer.used() == 0);
-}
-
-#[test]
-fn the_blocks_of_an_evicted_one_return_when_it_dies() {
-    let (_world, mut producer, mut consumers) = meeting(evicting(), &[Request::default()]);
-    producer.send(&numbered(1, 5));
-    until_evicted(&mut producer, &mut []);
-    assert!(producer.used() > 0);
-    drop(consumers.pop());
-    wait_until(&mut producer, &mut [], |producer, _| producer.used() == 0);
-    assert!(producer.publisher.subscriptions().is_empty());
-}
-
-#[test]
-fn nobody_is_evicted_who_frees_or_holds_only_a_dictionary_or_was_not_heard_because_the_publisher_was_away() {
-    let (_world, mut producer, mut consumers) = meeting(evicting(), &[Request::default()]);
-    producer.send(&coded(&["red", "blue"], 0));
-    settle(&mut producer, &mut consumers);
-    drop(consumers[0].take());
-    for _ in 0..30 {
-        settle(&mut producer, &mut consumers);
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(producer.publisher.statistics().leases, 1, "the dictionary");
-    // Held for many times evict_after, but freed before the publisher looks again.
-    producer.send(&coded(&["red", "blue"], 1));
-    settle(&mut producer, &mut consumers);
-    let held = consumers[0].take();
-    std::thread::sleep(Duration::from_millis(500));
-    drop(held);
-    consumers[0].turn();
-    settle(&mut producer, &mut consumers);
-    assert!(producer.left.is_empty());
-    assert_eq!(producer.send(&coded(&["red", "blue"], 1)), SendOutcome::Sent(1));
 }
 
 #[test]

@@ -50,9 +50,9 @@ impl Publisher {
         if let Some(asked) = connection.asked() {
             self.asked(state, id, asked);
         }
-        let result = result.and_then(|()| self.catch_up(state, id)).and_then(|()| {
-            state.connections.get_mut(&id).map_or(Ok(()), |connection| connection.flush(&lane))
-        });
+        let result = result
+            .and_then(|()| self.catch_up(state, id))
+            .and_then(|()| state.connections.get_mut(&id).map_or(Ok(()), |connection| connection.flush(&lane)));
         let Some(connection) = state.connections.get_mut(&id) else { return };
         let is = connection.takes_part();
         if !was && is {

@@ -35,8 +35,8 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn new(lane: &Lane, source: Arc<dyn Source>) -> Result<Self, PlaneError> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|e| TransportError::io("timerfd_create", e))?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|e| TransportError::io("timerfd_create", e))?;
         let key = lane.reactor().watch(timer.as_fd(), Interest::Read, source, CLOCK)?;
         Ok(Self { timer, key, running: false })
     }
@@ -118,7 +118,11 @@ impl Publisher {
         if connection.leave() {
             lane.emit(self.id, Event::Left(id));
         }
-        tracing::warn!(topic = self.topic, connection = id, "a subscriber freed nothing for {after} ms: it was evicted");
+        tracing::warn!(
+            topic = self.topic,
+            connection = id,
+            "a subscriber freed nothing for {after} ms: it was evicted"
+        );
         self.recount(state);
         self.acknowledged(state, id, None);
         self.flush_connection(state, id);

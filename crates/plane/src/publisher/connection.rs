@@ -8,6 +8,7 @@ use arrowlane_dissociated::{Body, Fields, Pair, Sender, SenderConfig, encode_dic
 use arrowlane_memory::{Block, Pool};
 use arrowlane_transport::{Endpoint, Interest, Source, shm::ShmEndpoint};
 
+pub(super) use self::overflow::Offered;
 use super::{
     ConnectionId, Queue,
     clock::Watch,
@@ -16,7 +17,6 @@ use super::{
     queue::{Backlog, Parked},
     talk::{FromSubscriber, Phase, Talk},
 };
-pub(super) use self::overflow::Offered;
 use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, ticket::Ticket, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
@@ -264,7 +264,6 @@ impl Connection {
     pub(super) fn forget(&self, lane: &Lane) {
         lane.reactor().forget(self.key, self.endpoint.descriptor());
     }
-
 }
 
 fn put(

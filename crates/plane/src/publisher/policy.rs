@@ -131,8 +131,7 @@ impl Policy {
 mod tests {
     use super::*;
 
-    const DEFAULT: Policy =
-        Policy { queue: Queue { batches: 8, bytes: 100 }, overflow: Overflow::Wait, last: false };
+    const DEFAULT: Policy = Policy { queue: Queue { batches: 8, bytes: 100 }, overflow: Overflow::Wait, last: false };
 
     fn permits() -> Permits {
         Permits { queue: Queue { batches: 10, bytes: 200 }, overflow: vec![Overflow::DropOldest], last: false }

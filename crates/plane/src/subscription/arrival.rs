@@ -10,7 +10,7 @@ use arrowlane_transport::{Endpoint, Inbox, Loan, TransportError};
 use bytes::Bytes;
 
 use crate::{
-    Body, Placed, PlaneError,
+    Body, Placed, PlaneError, copied,
     link::Link,
     topic::{Tags, read_greeting},
 };
@@ -77,6 +77,7 @@ fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> 
             Located::Lent { loans: spans.iter().map(loan).collect::<Result<_, _>>()?, addresses }
         }
         ReceivedBody::Packed(bytes) => {
+            copied::count(bytes.len() as u64);
             let spans = spans.iter().map(|s| s.map_or((0, 0), |(o, l)| (o as usize, l as usize))).collect();
             Located::Inline { bytes, spans }
         }

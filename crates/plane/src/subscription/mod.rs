@@ -17,11 +17,11 @@ use arrowlane_transport::{
 };
 use parking_lot::Mutex;
 
+pub use self::figures::{Figures, SubscriptionStatistics};
 use self::{
     arrival::{Arrived, FromPublisher, cost, resolve},
     delivered::Delivered,
 };
-pub use self::figures::{Figures, SubscriptionStatistics};
 use crate::{
     Batch, BatchSchema, Dictionary, Event, Lane, PlaneError, Request,
     link::{Link, Wire},

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+pub mod policies;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -21,11 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Little memory: making it takes the time of most tests.
 pub fn options() -> PublisherOptions {
-    PublisherOptions {
-        memory: 8 << 20,
-        queue: Queue { batches: 64, bytes: 64 << 20 },
-        ..PublisherOptions::default()
-    }
+    PublisherOptions { memory: 8 << 20, queue: Queue { batches: 64, bytes: 64 << 20 }, ..PublisherOptions::default() }
 }
 
 /// A folder of sockets of its own.

@@ -69,7 +69,12 @@ impl Connection {
 
     /// Sends a batch, keeps it for later, or drops it or another one, as this subscriber's policy says. One that may lose
     /// batches holds at most `share` bytes (or one batch), so that it cannot take the memory of those that may not.
-    pub(in crate::publisher) fn offer(&mut self, pool: &Pool, message: &Message<'_>, share: u64) -> Result<Offered, PlaneError> {
+    pub(in crate::publisher) fn offer(
+        &mut self,
+        pool: &Pool,
+        message: &Message<'_>,
+        share: u64,
+    ) -> Result<Offered, PlaneError> {
         if self.policy.overflow == Overflow::Wait {
             return self.send(pool, message).map(|()| Offered::Sent);
         }
@@ -92,7 +97,12 @@ impl Connection {
     }
 
     /// Sends what was kept, as far as there is room, and tells of what was dropped.
-    pub(in crate::publisher) fn advance(&mut self, pool: &Pool, schema: &[u8], share: Option<u64>) -> Result<(), PlaneError> {
+    pub(in crate::publisher) fn advance(
+        &mut self,
+        pool: &Pool,
+        schema: &[u8],
+        share: Option<u64>,
+    ) -> Result<(), PlaneError> {
         if !self.takes_part() {
             return Ok(());
         }
