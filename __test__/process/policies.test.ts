@@ -1,5 +1,6 @@
 /** Subscribers that stop or die, under every policy: what that means for them, and for everybody else. */
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { Dictionary, Int32, Table, Utf8, vectorFromArray } from "apache-arrow";
 import type { Batch, PublishOptions, Subscription } from "../../ts/index.js";
 import { Child, codeOf, first, freshTopic, isPending, numbers, Stage, take, until } from "../support.js";
 
@@ -95,6 +96,35 @@ describe.each(["drop-oldest", "drop-newest"] as const)("a stopped subscriber und
     await until(() => publisher.statistics().bytesInUse === 0, "every block is back");
     expect(publisher.subscriptions()).toHaveLength(1);
   });
+});
+
+test("batches that survive drops have the dictionaries that they were sent with", async () => {
+  const publisher = await stage.publish(freshTopic(), { queue: { batches: 6 } });
+  const one = new Child(
+    `const all = subscribe(topic, { overflow: "drop-oldest" });
+     const next = all.next();
+     say("now");
+     for (let { done, value } = await next; !done; { done, value } = await all.next()) {
+       say("got", [...value.column("word")].join());
+       value.dispose();
+     }`,
+    { env: { TOPIC: publisher.topic } },
+  );
+  children.push(one);
+  await one.said("now");
+  await until(() => publisher.subscribers === 1, "it takes part");
+  one.kill("SIGSTOP");
+  const words = (b: number) => [`dictionary-${Math.floor(b / 3)}`, "same"];
+  for (let b = 0; b < 40; b++) {
+    // Another dictionary with every third batch, and most of those that bring one are dropped.
+    const word = vectorFromArray(words(b), new Dictionary(new Utf8(), new Int32(), 1));
+    await publisher.send(new Table({ word }));
+  }
+  one.kill("SIGCONT");
+  await publisher.close();
+  expect((await one.ended).code).toBe(0);
+  const lines = [...one.stdout.matchAll(/^got (.*)$/gm)].map(([, text]) => text);
+  expect(lines).toEqual([0, 1, 2, 37, 38, 39].map((b) => words(b).join()));
 });
 
 test("under wait a stopped subscriber stops the others, and they get all of it when it dies", async () => {

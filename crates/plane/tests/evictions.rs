@@ -3,9 +3,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrowlane_dissociated::Outbox;
 use arrowlane_plane::{PublisherOptions, Request, SendOutcome, Standing};
+use arrowlane_transport::{Endpoint, Inbox, TransportError, shm::ShmListener};
 use support::{policies::*, *};
 
 /// Turns until the publisher has evicted somebody. The clock is the system's: only that it happens is asserted.
@@ -81,4 +83,65 @@ fn nobody_is_evicted_who_frees_or_holds_only_a_dictionary_or_was_not_heard_becau
     settle(&mut producer, &mut consumers);
     assert!(producer.left.is_empty());
     assert_eq!(producer.send(&coded(&["red", "blue"], 1)), SendOutcome::Sent(1));
+}
+
+/// A client of the plain protocol: no errors, no credits, no notices.
+#[derive(Default)]
+struct Plain {
+    wants: Option<(u64, u64)>,
+    metadata: Vec<u8>,
+    addresses: Vec<u64>,
+}
+
+impl Inbox for Plain {
+    fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
+        let uri = arrowlane_dissociated::DataUri::parse(uri).expect("a greeting");
+        self.wants = Some((uri.want_data, uri.free_data.expect("it lends")));
+        Ok(())
+    }
+    fn metadata(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        self.metadata.push(bytes[0]);
+        Ok(())
+    }
+    fn tagged(&mut self, _tag: u64, body: &[u8]) -> Result<(), TransportError> {
+        let word = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("a word"));
+        self.addresses.extend((0..word(8) as usize).map(|n| word(16 + 16 * n)).filter(|address| *address != 0));
+        Ok(())
+    }
+    fn retired(&mut self, _segment: u16) {}
+}
+
+#[test]
+fn an_evicted_client_of_the_plain_protocol_sees_its_stream_cut_off_and_can_still_give_back() {
+    let world = World::new();
+    let mut producer = world.publish("topic", evicting());
+    let mut endpoint = ShmListener::connect(&world.folder, "topic").expect("connected");
+    let mut client = Plain::default();
+    while client.wants.is_none() {
+        producer.turn();
+        endpoint.receive(1 << 16, &mut client).expect("greeted");
+    }
+    let (want, free) = client.wants.expect("greeted");
+    endpoint.tagged(want, &[b"topic"]);
+    endpoint.flush().expect("asked");
+    wait_until(&mut producer, &mut [], |producer, _| producer.joined.len() == 1);
+    producer.send(&numbered(1, 5));
+    until_evicted(&mut producer, &mut []);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let ended = loop {
+        assert!(Instant::now() < deadline, "its stream was not cut off");
+        producer.turn();
+        if let Err(error) = endpoint.receive(1 << 16, &mut client) {
+            break error;
+        }
+    };
+    assert!(matches!(ended, TransportError::Closed), "{ended}");
+    assert_eq!(client.metadata, [1, 1], "a schema and a batch, and neither an end nor what it does not know");
+    assert!(producer.used() > 0 && !client.addresses.is_empty());
+    for address in &client.addresses {
+        endpoint.tagged(free, &[&address.to_le_bytes()]);
+    }
+    endpoint.flush().expect("given back");
+    wait_until(&mut producer, &mut [], |producer, _| producer.used() == 0);
+    assert!(producer.publisher.subscriptions().is_empty(), "it is done");
 }

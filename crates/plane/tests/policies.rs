@@ -255,6 +255,10 @@ fn a_subscription_goes_over_to_the_next_publisher_and_ends_with_a_stream_that_en
         }
         settle(&mut producer, &mut consumers);
         kept.extend(consumers[0].take());
+        settle(&mut producer, &mut consumers);
+        // From the second round on, what was taken came from the publisher before: this one hears nothing of it.
+        let in_flight = producer.publisher.subscriptions()[0].in_flight;
+        assert_eq!(in_flight, if round == 0 { 2 } else { 3 });
         assert_eq!((consumers[0].lost, consumers[0].reconnected), (round, round));
         if round == 2 {
             producer.publisher.close();
