@@ -135,8 +135,19 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	dispose(): void;
 	[Symbol.dispose](): void;
 }
+/** What happened to a subscription, as `diagnostics_channel` tells it under `arrowlane:subscription`. */
+export interface SubscriptionEvent {
+	/**
+	 * Its publisher went away; it is connected to the next one (`reconnects` so far); batches were dropped before the next
+	 * one that arrives (`dropped` so far); it was given up by its publisher.
+	 */
+	event: "lost" | "reconnected" | "dropped" | "evicted";
+	topic: string;
+	reconnects?: number;
+	dropped?: number;
+}
 /** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
-export type ErrorCode = "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
+export type ErrorCode = "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_NOT_PERMITTED" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
 /** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
 export declare class ArrowlaneError extends Error {
 	readonly code: ErrorCode;
@@ -155,6 +166,95 @@ export declare class UnsupportedTypeError extends ArrowlaneError {
 	constructor(message: string, options?: {
 		cause?: unknown;
 	});
+}
+/**
+ * What happens when a subscriber's queue is full. `wait`: `send` waits for it, nothing is lost. `drop-oldest`: the oldest
+ * batch that was not handed over yet is dropped; half of the queue is handed over in advance, so a queue of 2 is one
+ * batch in the subscriber's hands and the latest one behind it. `drop-newest`: the batch that is being sent is dropped.
+ */
+export type Overflow = "wait" | "drop-oldest" | "drop-newest";
+/** How one subscriber is served. */
+export interface Policy {
+	/** How far it may lag behind: batches not yet taken, and their bytes. */
+	readonly queue: {
+		readonly batches: number;
+		readonly bytes: number;
+	};
+	/** What happens beyond that. */
+	readonly overflow: Overflow;
+	/** Whether it began with the latest batch that was published before it came. */
+	readonly last: boolean;
+}
+/** What subscribers may ask for. */
+export interface Permits {
+	/**
+	 * Policies beside the publisher's own; a subscriber that asks for another fails with `ERR_NOT_PERMITTED`. Unless said
+	 * otherwise: those that lose batches, and `wait` where that is the publisher's own.
+	 */
+	overflow?: readonly Overflow[];
+	/** The largest queue: a subscriber that asks for more gets this. The publisher's own `queue` unless said otherwise. */
+	queue?: {
+		batches?: number;
+		bytes?: number;
+	};
+}
+/** What a publisher does with subscribers that do not keep up. */
+export interface PolicyOptions {
+	/** What happens when a subscriber's queue is full and it asked for nothing else; `wait` unless said otherwise. */
+	overflow?: Overflow;
+	/**
+	 * Milliseconds after which a subscriber is given up that holds batches, or has a full queue, and has freed nothing: it
+	 * gets nothing more and fails with `ERR_EVICTED`. What it holds stays valid; the memory returns when it frees it or
+	 * dies. Never, unless said.
+	 */
+	evictAfter?: number;
+	/**
+	 * Keep the latest batch for subscribers that ask to begin with it. It takes its memory until the next one is sent, or
+	 * until the memory is needed. Not with `onSubscriber`.
+	 */
+	last?: boolean;
+	/** What subscribers may ask for. */
+	permits?: Permits;
+}
+/** What a subscriber asks for; its publisher's default where it says nothing. */
+export interface PolicyRequest {
+	/** How far it may lag behind. More than the publisher permits is cut to that. */
+	queue?: {
+		batches?: number;
+		bytes?: number;
+	};
+	/** What happens beyond that; `ERR_NOT_PERMITTED` where the publisher does not allow it. */
+	overflow?: Overflow;
+	/** Begin with the latest batch that was published; `ERR_NOT_PERMITTED` where the publisher does not keep it. */
+	last?: boolean;
+}
+/** One subscriber's figures at a moment, as its publisher knows them. */
+export interface SubscriberStatistics {
+	/** Which subscriber of this publisher; never used again. */
+	readonly id: number;
+	/** Its process, where the system says. */
+	readonly pid: number | undefined;
+	/** How it is served. */
+	readonly policy: Policy;
+	/** Whether it takes part, gets no more but holds batches still, or was given up and holds batches still. */
+	readonly state: "active" | "ended" | "evicted";
+	/** Batches that it was sent, and the bytes of all bodies. */
+	readonly sent: number;
+	readonly sentBytes: number;
+	/** Batches that it was not sent, because its queue was full. */
+	readonly dropped: number;
+	/** How often `send` had to wait for it, and how long all together, in milliseconds. */
+	readonly waited: number;
+	readonly waitedFor: number;
+	/** Batches sent and not yet taken. */
+	readonly inFlight: number;
+	/** Batches that wait in the publisher and may be dropped yet. */
+	readonly queued: number;
+	/** Batches (and dictionaries) that it holds or has not taken yet, and the bytes of their memory. */
+	readonly leases: number;
+	readonly bytes: number;
+	/** For how long it has had the oldest of those batches, in milliseconds. */
+	readonly oldestLease: number | undefined;
 }
 /**
  * A batch that is written where it will be read: its typed arrays lie in the publisher's shared memory.
@@ -185,16 +285,37 @@ export declare class Writer<T extends TypeMap = UnknownColumns> {
 	dispose(): void;
 	[Symbol.dispose](): void;
 }
+/** What can be sent: see `Publisher.send`. A `Uint8Array` arrives as one row of one Binary column, `value`. */
+export type Sendable = Batch | Writer | RecordBatch | Table | Uint8Array;
+/** What can be said of one sending. */
+export interface SendOptions {
+	/** Key/values that travel with the batch; a `Batch` that is sent on keeps its own where nothing is said. */
+	metadata?: ReadonlyMap<string, string> | Record<string, string>;
+	/** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
+	signal?: AbortSignal;
+}
+/** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */
+export declare class SubscriberStream {
+	#private;
+	private constructor();
+	/** Whether the subscriber is gone. */
+	get hasLeft(): boolean;
+	/**
+	 * Sends to this subscriber alone; see `Publisher.send`. Rejects with `ERR_CLOSED` when it left, or when the
+	 * publisher was closed.
+	 */
+	send(what: Sendable, options?: SendOptions): Promise<void>;
+}
 /** How a publisher behaves. */
-export interface PublishOptions {
+export interface PublishOptions extends PolicyOptions {
 	/**
 	 * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
 	 * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
 	 */
 	memory?: number;
 	/**
-	 * How far one subscriber may lag behind: batches sent and not yet taken (64; 65,536 at most), and their bytes
-	 * (256 MiB). One batch always fits.
+	 * How far one subscriber may lag behind that asks for nothing else: batches sent and not yet taken (64; 65,536 at
+	 * most), and their bytes (256 MiB). One batch always fits.
 	 */
 	queue?: {
 		batches?: number;
@@ -210,15 +331,6 @@ export interface PublishOptions {
 	onSubscriber?: (stream: SubscriberStream) => Promise<void>;
 	/** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy. */
 	strictZeroCopy?: boolean;
-}
-/** What can be sent: see {@link Publisher.send}. A `Uint8Array` arrives as one row of one Binary column, `value`. */
-export type Sendable = Batch | Writer | RecordBatch | Table | Uint8Array;
-/** What can be said of one sending. */
-export interface SendOptions {
-	/** Key/values that travel with the batch; a `Batch` that is sent on keeps its own where nothing is said. */
-	metadata?: ReadonlyMap<string, string> | Record<string, string>;
-	/** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
-	signal?: AbortSignal;
 }
 /** How a publisher is closed. */
 export interface CloseOptions {
@@ -246,8 +358,9 @@ export interface PublisherStatistics {
 	readonly capacity: number;
 }
 /**
- * A topic's sending side. Lossless: `send` resolves when the batch is on its way to every subscriber, and waits while
- * one of them is too far behind, there is no memory left, or there is no subscriber at all.
+ * A topic's sending side. Lossless unless `overflow` says otherwise: `send` resolves when the batch is on its way to
+ * every subscriber, and waits while one of them is too far behind, there is no memory left, or there is no subscriber
+ * at all.
  *
  * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
  * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
@@ -263,6 +376,8 @@ export declare class Publisher {
 	get uri(): string;
 	/** Its figures at this moment. */
 	statistics(): PublisherStatistics;
+	/** Each subscriber's policy and figures at this moment; those that left and hold batches still are among them. */
+	subscriptions(): SubscriberStatistics[];
 	/**
 	 * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
 	 *
@@ -274,8 +389,8 @@ export declare class Publisher {
 		signal?: AbortSignal;
 	}): Promise<Writer<T>>;
 	/**
-	 * Sends a batch to every subscriber, in the order of the calls, and resolves to their number as soon as it is on its
-	 * way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
+	 * Sends a batch to every subscriber, in the order of the calls, and resolves to the number of those it was given to as
+	 * soon as it is on its way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
 	 * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
 	 * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
 	 *
@@ -294,18 +409,6 @@ export declare class Publisher {
 	close(options?: CloseOptions): Promise<void>;
 	[Symbol.asyncDispose](): Promise<void>;
 }
-/** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */
-export declare class SubscriberStream {
-	#private;
-	private constructor();
-	/** Whether the subscriber is gone. */
-	get hasLeft(): boolean;
-	/**
-	 * Sends to this subscriber alone; see {@link Publisher.send}. Rejects with `ERR_CLOSED` when it left, or when the
-	 * publisher was closed.
-	 */
-	send(what: Sendable, options?: SendOptions): Promise<void>;
-}
 /**
  * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
  * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
@@ -321,13 +424,37 @@ export declare class SubscriberStream {
  */
 export declare function publish(topic: string, options?: PublishOptions): Promise<Publisher>;
 /** How a subscription behaves. */
-export interface SubscribeOptions {
+export interface SubscribeOptions extends PolicyRequest {
 	/** Wait for a publisher that is not there yet (the default); with `false`, fail with `ERR_TOPIC_NOT_FOUND`. */
 	wait?: boolean;
+	/**
+	 * When the publisher goes away without ending its stream, wait for the next one instead of failing with
+	 * `ERR_PUBLISHER_LOST`. What is sent between the two is missed; batches that are held stay valid. A stream that ends
+	 * well ends the subscription all the same.
+	 */
+	reconnect?: boolean;
+	/** Called when it is connected to the next publisher, with how often that happened. */
+	onReconnect?: (reconnects: number) => void;
 	/** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
 	signal?: AbortSignal;
 	/** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
 	strictZeroCopy?: boolean;
+}
+/** A subscription's figures at a moment. */
+export interface SubscriptionStatistics {
+	/** How it is served; `undefined` until its publisher said so. */
+	readonly policy: Policy | undefined;
+	/** Batches that arrived. */
+	readonly received: number;
+	/** Batches that it was not sent because its queue was full, as its publishers said. */
+	readonly dropped: number;
+	/** Batches that arrived and were not taken yet. */
+	readonly queued: number;
+	/** Leases that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
+	readonly leases: number;
+	readonly bytes: number;
+	/** How often it went over to another publisher. */
+	readonly reconnects: number;
 }
 /**
  * The batches of a topic, each under a lease of its own.
@@ -341,6 +468,8 @@ export declare class Subscription<T extends TypeMap = UnknownColumns> implements
 	private constructor();
 	/** The topic. */
 	readonly topic: string;
+	/** Its figures at this moment; after its end, batches that are still held count on. */
+	statistics(): SubscriptionStatistics;
 	[Symbol.asyncIterator](): this;
 	/** The next batch, which the caller disposes. Rejects once with what ended the subscription; then it is done. */
 	next(): Promise<IteratorResult<Batch<T>>>;
@@ -359,7 +488,8 @@ export declare class Subscription<T extends TypeMap = UnknownColumns> implements
 /**
  * Subscribes to a topic of this user on this machine. Connects when the first batch is asked for; late joiners start
  * with the next batch. Ends with the publisher's stream; rejects with `ERR_PUBLISHER_LOST` when the publisher died
- * in the middle of it.
+ * in the middle of it, unless `reconnect` has it wait for the next one; with `ERR_NOT_PERMITTED` when the publisher does
+ * not allow what was asked for, with `ERR_EVICTED` when it gave this subscriber up.
  *
  * ```js
  * for await (const batch of subscribe("camera/frames")) {

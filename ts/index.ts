@@ -10,16 +10,29 @@ useArrow(layer);
 
 export type { ColumnOf } from "./arrow/writer.js";
 export { Batch, type Device, type Location } from "./batch.js";
+export type { SubscriptionEvent } from "./diagnostics.js";
 export { ArrowlaneError, DisposedError, type ErrorCode, UnsupportedTypeError } from "./errors.js";
+export type {
+  Overflow,
+  Permits,
+  Policy,
+  PolicyOptions,
+  PolicyRequest,
+  SubscriberStatistics,
+} from "./policy.js";
 export {
   type CloseOptions,
   type Publisher,
   type PublisherStatistics,
   type PublishOptions,
   publish,
-  type Sendable,
-  type SendOptions,
-  type SubscriberStream,
 } from "./publisher.js";
-export { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
+export type { Sendable, SendOptions } from "./sending.js";
+export type { SubscriberStream } from "./subscriber-stream.js";
+export {
+  type SubscribeOptions,
+  type Subscription,
+  type SubscriptionStatistics,
+  subscribe,
+} from "./subscription.js";
 export type { Writer, WriterOptions } from "./writer.js";

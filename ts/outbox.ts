@@ -9,9 +9,9 @@ import { ArrowlaneError, copyRequired, type ErrorCode } from "./errors.js";
 import { layoutLength, type OutgoingLayout, writeLayout } from "./layout.js";
 import { flatPairs } from "./metadata.js";
 import { lane, native } from "./native/lane.js";
-import type { Sendable, SendOptions } from "./publisher.js";
 import { Room } from "./room.js";
 import { schemaHandle } from "./schemas.js";
+import type { Sendable, SendOptions } from "./sending.js";
 import { type Block, notOurs, publisherOf, takeBlock, Writer, writerOf } from "./writer.js";
 
 /** Answers of `NativeLane.allocate` and `pack`. */

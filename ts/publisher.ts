@@ -9,18 +9,27 @@ import { checkMetadata } from "./metadata.js";
 import { Kind, lane, native, translated } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";
+import {
+  checkQueue,
+  type PolicyOptions,
+  publisherPolicy,
+  type SubscriberStatistics,
+  subscriberFrom,
+} from "./policy.js";
+import { checkSending, type Sendable, type SendOptions } from "./sending.js";
+import { SubscriberStream } from "./subscriber-stream.js";
 import { type Block, Writer, type WriterOptions } from "./writer.js";
 
 /** How a publisher behaves. */
-export interface PublishOptions {
+export interface PublishOptions extends PolicyOptions {
   /**
    * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
    * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
    */
   memory?: number;
   /**
-   * How far one subscriber may lag behind: batches sent and not yet taken (64; 65,536 at most), and their bytes
-   * (256 MiB). One batch always fits.
+   * How far one subscriber may lag behind that asks for nothing else: batches sent and not yet taken (64; 65,536 at
+   * most), and their bytes (256 MiB). One batch always fits.
    */
   queue?: { batches?: number; bytes?: number };
   /** `send` waits while there are fewer subscribers; 1 unless said otherwise. With 0, batches that nobody gets are dropped. */
@@ -33,17 +42,6 @@ export interface PublishOptions {
   onSubscriber?: (stream: SubscriberStream) => Promise<void>;
   /** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy. */
   strictZeroCopy?: boolean;
-}
-
-/** What can be sent: see {@link Publisher.send}. A `Uint8Array` arrives as one row of one Binary column, `value`. */
-export type Sendable = Batch | Writer | RecordBatch | Table | Uint8Array;
-
-/** What can be said of one sending. */
-export interface SendOptions {
-  /** Key/values that travel with the batch; a `Batch` that is sent on keeps its own where nothing is said. */
-  metadata?: ReadonlyMap<string, string> | Record<string, string>;
-  /** Gives up waiting; rejects with the signal's reason, and the batch is not sent. */
-  signal?: AbortSignal;
 }
 
 /** How a publisher is closed. */
@@ -78,16 +76,14 @@ interface Closing {
   resolve(): void;
 }
 
-/** Subscribers take a publisher that sends more before they took any for an attack. */
-const MAX_QUEUED_BATCHES = 65_536;
 /** The connections that a publisher takes. */
 const MAX_SUBSCRIBERS = 1024;
-
 const DEFAULTS = { memory: 2 ** 30, batches: 64, bytes: 2 ** 28 };
 
 /**
- * A topic's sending side. Lossless: `send` resolves when the batch is on its way to every subscriber, and waits while
- * one of them is too far behind, there is no memory left, or there is no subscriber at all.
+ * A topic's sending side. Lossless unless `overflow` says otherwise: `send` resolves when the batch is on its way to
+ * every subscriber, and waits while one of them is too far behind, there is no memory left, or there is no subscriber
+ * at all.
  *
  * An idle publisher does not keep the process alive; a pending `send`, `allocate` or `close` does. It belongs to its
  * thread. After `close` every call rejects (or throws) with `ERR_CLOSED`.
@@ -134,6 +130,11 @@ export class Publisher {
     return native(() => lane().native.publisherStatistics(this.#id));
   }
 
+  /** Each subscriber's policy and figures at this moment; those that left and hold batches still are among them. */
+  subscriptions(): SubscriberStatistics[] {
+    return native(() => lane().native.subscriptions(this.#id)).map(subscriberFrom);
+  }
+
   /**
    * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
    *
@@ -162,8 +163,8 @@ export class Publisher {
   }
 
   /**
-   * Sends a batch to every subscriber, in the order of the calls, and resolves to their number as soon as it is on its
-   * way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
+   * Sends a batch to every subscriber, in the order of the calls, and resolves to the number of those it was given to as
+   * soon as it is on its way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
    * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
    * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
    *
@@ -302,62 +303,6 @@ export class Publisher {
   }
 }
 
-/** One subscriber's own stream; ends when the function that `onSubscriber` gave resolves. */
-export class SubscriberStream {
-  readonly #publisher: number;
-  readonly #connection: number;
-  readonly #outbox: Outbox;
-  #left = false;
-
-  /** @internal */
-  constructor(publisher: number, connection: number, strict: boolean) {
-    this.#publisher = publisher;
-    this.#connection = connection;
-    this.#outbox = new Outbox(publisher, connection, strict);
-  }
-
-  /** Whether the subscriber is gone. */
-  get hasLeft(): boolean {
-    return this.#left;
-  }
-
-  /**
-   * Sends to this subscriber alone; see {@link Publisher.send}. Rejects with `ERR_CLOSED` when it left, or when the
-   * publisher was closed.
-   */
-  async send(what: Sendable, options: SendOptions = {}): Promise<void> {
-    checkSending(options);
-    await this.#outbox.send(what, options);
-  }
-
-  /** @internal */
-  left(): void {
-    this.#left = true;
-    this.changed();
-  }
-
-  /** @internal */
-  changed(): void {
-    this.#outbox.room.changed();
-  }
-
-  /** @internal Ends the stream well, or with what `onSubscriber` threw. */
-  finish(publisherEnded: boolean, failure?: unknown): void {
-    this.#outbox.drop();
-    if (!this.#left && !publisherEnded) {
-      const said = failure === undefined ? undefined : describe(failure);
-      native(() => lane().native.finishConnection(this.#publisher, this.#connection, said));
-    }
-    lane().stirred();
-  }
-}
-
-function checkSending(options: SendOptions): void {
-  checkObject("the options of send", options);
-  checkMetadata(options.metadata);
-  checkSignal(options.signal);
-}
-
 /**
  * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
  * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
@@ -379,11 +324,12 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
   checkObject("queue", queue);
   const { batches = DEFAULTS.batches, bytes = DEFAULTS.bytes } = queue;
   checkWhole("memory", memory, 1);
-  checkWhole("queue.batches", batches, 1, MAX_QUEUED_BATCHES);
-  checkWhole("queue.bytes", bytes, 1);
   checkWhole("minSubscribers", minSubscribers, 0, MAX_SUBSCRIBERS);
+  checkQueue("queue", { batches, bytes });
   checkFunction("onSubscriber", onSubscriber);
   checkFlag("strictZeroCopy", options.strictZeroCopy);
+  const perSubscriber = onSubscriber !== undefined;
+  const policy = publisherPolicy(options, { batches, bytes }, perSubscriber);
   try {
     const { native: natively } = lane();
     const prepared = await natively.preparePublisher(topic, {
@@ -391,7 +337,8 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
       queueBatches: batches,
       queueBytes: bytes,
       minSubscribers,
-      perSubscriber: onSubscriber !== undefined,
+      perSubscriber,
+      policy,
     });
     return new Publisher(topic, natively.startPublisher(prepared), options);
   } catch (error) {

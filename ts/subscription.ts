@@ -2,19 +2,47 @@ import { AsyncResource } from "node:async_hooks";
 import type { TypeMap } from "apache-arrow";
 import { type Batch, batchFromMailbox } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
+import { tellOfSubscription } from "./diagnostics.js";
 import { ArrowlaneError } from "./errors.js";
 import { Fifo } from "./fifo.js";
+import type { NativeFigures } from "./native/binding.js";
 import { Kind, lane, native } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
+import { type Policy, type PolicyRequest, policyFrom, policyRequest } from "./policy.js";
 
 /** How a subscription behaves. */
-export interface SubscribeOptions {
+export interface SubscribeOptions extends PolicyRequest {
   /** Wait for a publisher that is not there yet (the default); with `false`, fail with `ERR_TOPIC_NOT_FOUND`. */
   wait?: boolean;
+  /**
+   * When the publisher goes away without ending its stream, wait for the next one instead of failing with
+   * `ERR_PUBLISHER_LOST`. What is sent between the two is missed; batches that are held stay valid. A stream that ends
+   * well ends the subscription all the same.
+   */
+  reconnect?: boolean;
+  /** Called when it is connected to the next publisher, with how often that happened. */
+  onReconnect?: (reconnects: number) => void;
   /** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
   signal?: AbortSignal;
   /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
   strictZeroCopy?: boolean;
+}
+
+/** A subscription's figures at a moment. */
+export interface SubscriptionStatistics {
+  /** How it is served; `undefined` until its publisher said so. */
+  readonly policy: Policy | undefined;
+  /** Batches that arrived. */
+  readonly received: number;
+  /** Batches that it was not sent because its queue was full, as its publishers said. */
+  readonly dropped: number;
+  /** Batches that arrived and were not taken yet. */
+  readonly queued: number;
+  /** Leases that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
+  readonly leases: number;
+  readonly bytes: number;
+  /** How often it went over to another publisher. */
+  readonly reconnects: number;
 }
 
 interface Waiter {
@@ -36,6 +64,10 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   /** The topic. */
   readonly topic: string;
   readonly #options: SubscribeOptions;
+  readonly #request: ReturnType<typeof policyRequest>;
+  readonly #onReconnect: ((reconnects: number) => void) | undefined;
+  #figures: NativeFigures | undefined;
+  #received = 0;
   #id: number | undefined;
   readonly #queue = new Fifo<Batch>();
   #waiters: Waiter[] = [];
@@ -51,10 +83,30 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     }
     checkObject("the options of subscribe", options);
     checkFlag("wait", options.wait);
+    checkFlag("reconnect", options.reconnect);
+    checkFunction("onReconnect", options.onReconnect);
     checkFlag("strictZeroCopy", options.strictZeroCopy);
     checkSignal(options.signal);
     this.topic = topic;
     this.#options = options;
+    this.#request = policyRequest(options);
+    const { onReconnect } = options;
+    this.#onReconnect = onReconnect && AsyncResource.bind(onReconnect);
+  }
+
+  /** Its figures at this moment; after its end, batches that are still held count on. */
+  statistics(): SubscriptionStatistics {
+    const figures = this.#figures?.read();
+    const { dropped = 0, leases = 0, bytes = 0, reconnects = 0, policy } = figures ?? {};
+    return {
+      policy: policy && policyFrom(policy),
+      received: this.#received,
+      dropped,
+      queued: this.#queue.length,
+      leases,
+      bytes,
+      reconnects,
+    };
   }
 
   [Symbol.asyncIterator](): this {
@@ -129,7 +181,7 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   }
 
   /** @internal */
-  happened(kind: number, _mailbox: Float64Array, at: number): boolean {
+  happened(kind: number, mailbox: Float64Array, at: number): boolean {
     switch (kind) {
       case Kind.Batch:
         return this.#arrived(batchFromMailbox(at, "shm", this.#options.strictZeroCopy) as Batch<T>);
@@ -137,7 +189,16 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
         this.#end();
         break;
       case Kind.Failed:
-        this.#fail(lane().failure(this.#id as number));
+        this.#failed(lane().failure(this.#id as number));
+        break;
+      case Kind.Lost:
+        tellOfSubscription({ event: "lost", topic: this.topic });
+        break;
+      case Kind.Reconnected:
+        this.#reconnected();
+        break;
+      case Kind.Dropped:
+        tellOfSubscription({ event: "dropped", topic: this.topic, dropped: mailbox[at] });
         break;
       case Kind.Retry:
         setTimeout(() => this.#attempt(), RETRY);
@@ -147,8 +208,20 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     return false;
   }
 
+  #failed(error: ArrowlaneError): void {
+    if (error.code === "ERR_EVICTED") tellOfSubscription({ event: "evicted", topic: this.topic });
+    this.#fail(error);
+  }
+
+  #reconnected(): void {
+    const { reconnects } = this.statistics();
+    tellOfSubscription({ event: "reconnected", topic: this.topic, reconnects });
+    this.#onReconnect?.(reconnects);
+  }
+
   /** Whether the application took it at once. */
   #arrived(batch: Batch<T>): boolean {
+    this.#received++;
     if (this.#callback !== undefined && this.#queue.length === 0) {
       try {
         this.#callback(batch);
@@ -173,15 +246,18 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   }
 
   #connect(): void {
-    const { signal, wait = true } = this.#options;
+    const { signal, wait = true, reconnect = false } = this.#options;
     if (signal?.aborted) {
       this.#fail(signal.reason);
       return;
     }
     signal?.addEventListener("abort", this.#onAbort, { once: true });
     try {
-      this.#id = native(() => lane().native.subscribe(this.topic, wait));
-      lane().own(this.#id, this);
+      const options = { wait, reconnect, ...this.#request };
+      const id = native(() => lane().native.subscribe(this.topic, options));
+      this.#id = id;
+      this.#figures = native(() => lane().native.figures(id));
+      lane().own(id, this);
     } catch (error) {
       this.#fail(error);
       return;
@@ -229,7 +305,8 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
 /**
  * Subscribes to a topic of this user on this machine. Connects when the first batch is asked for; late joiners start
  * with the next batch. Ends with the publisher's stream; rejects with `ERR_PUBLISHER_LOST` when the publisher died
- * in the middle of it.
+ * in the middle of it, unless `reconnect` has it wait for the next one; with `ERR_NOT_PERMITTED` when the publisher does
+ * not allow what was asked for, with `ERR_EVICTED` when it gave this subscriber up.
  *
  * ```js
  * for await (const batch of subscribe("camera/frames")) {

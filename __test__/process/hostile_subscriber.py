@@ -85,6 +85,23 @@ def subscriber_cases():
     raw("sends-a-body", lambda p: frame(TAGGED, p.ext, p.topic) + frame(TAGGED, 1 << 56 | 1, u64(0, 0)))
     raw("another-topic", lambda p: frame(TAGGED, p.ext, b"another"))
     raw("a-long-ticket", lambda p: frame(TAGGED, p.ext, p.topic * 1000))
+    asks = lambda name, fields: raw("asks-for-" + name, lambda p: frame(TAGGED, p.ext, p.topic + b"\0" + fields))
+    asks("an-unknown-policy", b"overflow=explode")
+    asks("no-queue-at-all", b"queue_batches=0")
+    asks("a-queue-below-zero", b"queue_batches=-1")
+    asks("a-queue-of-too-many-digits", b"queue_bytes=99999999999999999999")
+    asks("a-queue-that-is-no-number", b"queue_bytes=1e9")
+    asks("the-last-but-one", b"last=2")
+    asks("a-name-without-a-value", b"last")
+    asks("the-same-twice", b"last=0\0last=0")
+    asks("what-is-not-text", b"\xff\xfe=1")
+    asks("what-is-not-permitted", b"last=1")
+    asks("far-too-much", b"x=" + b"y" * (1 << 20))
+    asks("a-thousand-things", b"\0".join(b"x%d=" % n for n in range(1000)))
+    raw("asks-with-the-plain-tag", lambda p: frame(TAGGED, p.want, p.topic + b"\0last=0"))
+    raw("asks-an-unknown-question", lambda p: frame(TAGGED, p.ext, b"\0secrets"))
+    raw("asks-for-figures-with-the-plain-tag", lambda p: frame(TAGGED, p.want, b"\0statistics"))
+    raw("asks-for-figures-and-then-for-more", lambda p: frame(TAGGED, p.ext, b"\0statistics") * 2)
     raw("no-ticket", lambda p: frame(TAGGED, p.ext))
     raw("frees-before-it-asks", lambda p: frame(TAGGED, p.free, u64(1 << 48)))
     raw("unknown-tag", lambda p: frame(TAGGED, 12345, p.topic))
@@ -189,6 +206,16 @@ def subscriber_cases():
     @case("open:silence")
     def _(p):
         pass
+
+    @case("open:asks-for-everything-and-what-does-not-exist")
+    def _(p):
+        fields = [b"queue_batches=18446744073709551615", b"queue_bytes=18446744073709551615", b"overflow=drop-newest", b"colour=red"]
+        p.send(frame(TAGGED, p.ext, p.topic + b"".join(b"\0" + f for f in fields)))
+        kind, _, notice = p.frame()
+        assert kind == METADATA and notice[0] == 0xE2, (kind, notice)
+        told = dict(field.split(b"=") for field in notice[5:].split(b"\0"))
+        assert told[b"queue_batches"] == b"64" and told[b"overflow"] == b"drop-newest", told
+        p.got = p.batch()
 
     @case("open:flood-of-credits", served=True)
     def _(p):

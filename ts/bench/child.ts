@@ -2,6 +2,7 @@
 import "../index.js";
 import { lane } from "../native/lane.js";
 import { floor, net } from "./bytes.js";
+import { fan } from "./fan.js";
 import { handOff } from "./hand-off.js";
 import { ipc, ipcRate } from "./ipc.js";
 import { localRate, memcpy } from "./local.js";
@@ -31,6 +32,10 @@ export interface Outcome {
   p50?: number;
   p99?: number;
   perSecond?: number;
+  /** When each round was sent, or read: microseconds of a clock that all processes share. */
+  times?: Float64Array;
+  /** Bytes of bodies that were copied. */
+  copied?: number;
   debug?: boolean;
 }
 
@@ -47,6 +52,7 @@ const kinds = {
   "ipc-rate": ipcRate,
   "local-rate": localRate,
   recycling,
+  fan,
 };
 
 process.on("message", (task: Task) => {

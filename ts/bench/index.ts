@@ -1,3 +1,4 @@
+import { fanout } from "./fanout.js";
 import { handoff } from "./handoff.js";
 import { rate } from "./rate.js";
 import { recycle } from "./recycle.js";
@@ -6,4 +7,9 @@ import type { BenchOptions } from "./rows.js";
 export type { BenchOptions, Row } from "./rows.js";
 
 /** The benchmarks of `arrowlane bench NAME`: each prints its rows on standard output. */
-export const benches: Record<string, (options: BenchOptions) => Promise<void>> = { handoff, rate, recycle };
+export const benches: Record<string, (options: BenchOptions) => Promise<void>> = {
+  fanout,
+  handoff,
+  rate,
+  recycle,
+};

@@ -29,7 +29,8 @@ export function placements(): Placement[] {
   return [one];
 }
 
-function allowedProcessors(): number[] {
+/** The processors that this process may run on. */
+export function allowedProcessors(): number[] {
   const [, list] = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return (list ?? "").split(",").flatMap((range) => {
     const [from, to = from] = range.split("-").map(Number);
@@ -75,7 +76,7 @@ export class Pair {
 }
 
 /** One process. */
-class Helper {
+export class Helper {
   readonly #child: ChildProcess;
   #settle: { resolve(outcome: Outcome): void; reject(error: Error): void } | undefined;
   #ready: (() => void) | undefined;

@@ -12,6 +12,7 @@ import { addDoctor } from "./doctor.js";
 import { addPublish } from "./publish.js";
 import { Stop } from "./stop.js";
 import { addSubscribe } from "./subscribe.js";
+import { addTopics } from "./topics.js";
 
 function version(): string {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -31,7 +32,7 @@ const program = new Command("arrowlane")
   .exitOverride()
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("(arrowlane --help says more)");
-for (const add of [addPublish, addSubscribe, addDoctor, addBench]) add(program, stop);
+for (const add of [addPublish, addSubscribe, addTopics, addDoctor, addBench]) add(program, stop);
 
 try {
   await program.parseAsync();

@@ -43,6 +43,9 @@ export const Kind = {
   Left: 8,
   Closed: 9,
   Pulse: 10,
+  Lost: 11,
+  Reconnected: 12,
+  Dropped: 13,
 } as const;
 
 /**

@@ -26,6 +26,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
+mod fields;
 pub mod free;
 pub mod header;
 pub mod layout;
@@ -43,6 +44,7 @@ pub mod uri;
 mod conversation;
 
 pub use error::ProtocolError;
+pub use fields::Fields;
 pub use header::{
     BatchHeader, Compression, DecodedSchema, DictionaryField, FieldNode, Header, HeaderEncoder, KeyValues, Span,
     decode_message, dictionary_ids_in_order, encode_batch, encode_dictionary, encode_schema,

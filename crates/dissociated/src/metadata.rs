@@ -6,13 +6,14 @@ const END: u8 = 0;
 const MESSAGE: u8 = 1;
 const ERROR: u8 = 0xe0;
 const HEARTBEAT: u8 = 0xe1;
+const NOTICE: u8 = 0xe2;
 
 /// Bytes before the payload.
 pub(crate) const PREFIX: usize = 5;
 
 /// One message of the metadata stream.
 ///
-/// `Error` and `Heartbeat` are our extension: sent only to a client that declared it.
+/// `Error`, `Heartbeat` and `Notice` are our extension: sent only to a client that declared it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metadata<'a> {
     /// A schema, dictionary or batch.
@@ -40,6 +41,13 @@ pub enum Metadata<'a> {
     Heartbeat {
         /// The next unused number.
         serial: Serial,
+    },
+    /// What the sender says about the stream itself, at this place of it.
+    Notice {
+        /// The next unused number.
+        serial: Serial,
+        /// Names and values; see [`Fields`](crate::Fields).
+        text: &'a str,
     },
 }
 
@@ -70,6 +78,11 @@ impl<'a> Metadata<'a> {
             MESSAGE => Ok(Self::Message { serial, flatbuffer: payload }),
             END => bare("end of stream").map(|()| Self::EndOfStream { serial }),
             HEARTBEAT => bare("heartbeat").map(|()| Self::Heartbeat { serial }),
+            NOTICE => {
+                let text =
+                    std::str::from_utf8(payload).map_err(|e| ProtocolError::malformed("notice", e.to_string()))?;
+                Ok(Self::Notice { serial, text })
+            }
             ERROR => {
                 let text = std::str::from_utf8(payload)
                     .map_err(|e| ProtocolError::malformed("error message", e.to_string()))?;
@@ -89,6 +102,10 @@ impl<'a> Metadata<'a> {
             }
             Self::EndOfStream { serial } => out.extend_from_slice(&prefix(END, serial)),
             Self::Heartbeat { serial } => out.extend_from_slice(&prefix(HEARTBEAT, serial)),
+            Self::Notice { serial, text } => {
+                out.extend_from_slice(&prefix(NOTICE, serial));
+                out.extend_from_slice(text.as_bytes());
+            }
             Self::Error { serial, code, message } => {
                 out.extend_from_slice(&prefix(ERROR, serial));
                 out.extend_from_slice(code.as_bytes());
@@ -127,6 +144,7 @@ mod tests {
         assert_eq!(encoded(Metadata::EndOfStream { serial }), [0, 4, 3, 2, 1], "end of stream is exactly 5 bytes");
         assert_eq!(encoded(Metadata::Error { serial, code: "E", message: "x: y" }), b"\xe0\x04\x03\x02\x01E: x: y");
         assert_eq!(encoded(Metadata::Heartbeat { serial }), [0xe1, 4, 3, 2, 1]);
+        assert_eq!(encoded(Metadata::Notice { serial, text: "a=1" }), b"\xe2\x04\x03\x02\x01a=1");
     }
 
     #[test]
@@ -139,6 +157,7 @@ mod tests {
             &[0xe1, 0, 0, 0, 0, 0],
             &[2, 0, 0, 0, 0, 1],
             &[0xe0, 0, 0, 0, 0, 0xff],
+            &[0xe2, 0, 0, 0, 0, 0xff],
         ] {
             assert!(Metadata::decode(bytes).is_err(), "{bytes:?}");
         }

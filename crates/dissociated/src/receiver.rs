@@ -3,7 +3,9 @@
 mod body;
 mod event;
 mod headers;
+mod notices;
 mod returns;
+mod slot;
 
 use std::collections::VecDeque;
 
@@ -12,10 +14,12 @@ use bytes::Bytes;
 pub use body::ReceivedBody;
 pub use event::Event;
 use headers::Headers;
+use notices::Notices;
 use returns::Returns;
+use slot::Slot;
 
 use crate::metadata::PREFIX;
-use crate::{BodyType, DataTag, Header, KeyValues, Limits, Metadata, Outbox, ProtocolError, Result, Serial, pairs};
+use crate::{BodyType, DataTag, Header, Limits, Metadata, Outbox, ProtocolError, Result, Serial, pairs};
 
 /// What a [`Receiver`] needs to know about its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,23 +30,6 @@ pub struct ReceiverConfig {
     pub free_tag: Option<u64>,
     /// The URI's `want_data_ext`, where this side declared the extension.
     pub ext_tag: Option<u64>,
-}
-
-/// A message of which some part has arrived.
-#[derive(Debug, Default)]
-struct Slot {
-    header: Option<(Header, KeyValues)>,
-    body: Option<ReceivedBody>,
-}
-
-impl Slot {
-    fn bodyless(&self) -> bool {
-        self.header.as_ref().is_some_and(|(h, _)| h.body_length() == 0)
-    }
-
-    fn complete(&self) -> bool {
-        self.header.is_some() && (self.body.is_some() || self.bodyless())
-    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -58,10 +45,9 @@ enum State {
 
 /// Brings metadata and bodies together and hands out events in sequence.
 ///
-/// One per connection. Feed it with [`metadata`](Self::metadata) and [`tagged`](Self::tagged) in any interleaving,
-/// take [`next`](Self::next) until it is `None`, and [`flush`](Self::flush) what goes back. After an error the
-/// connection is to be closed. The sender's limit on what is in flight must stay below
-/// [`Limits::max_pending_messages`], or events must be taken at once.
+/// One per connection. Feed it with [`metadata`](Self::metadata) and [`tagged`](Self::tagged) in any interleaving, take
+/// [`next`](Self::next) until it is `None`, and [`flush`](Self::flush) what goes back. After an error the connection is to be
+/// closed. What is in flight must stay below [`Limits::max_pending_messages`], or events must be taken at once.
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
@@ -76,14 +62,14 @@ pub struct Receiver {
     pending_bytes: u64,
     state: State,
     heartbeat: bool,
+    notices: Notices,
     /// Delivered messages without a body for which none came; a plain server sends an empty one, perhaps late.
     bodyless: VecDeque<Serial>,
     returns: Returns,
     headers: Headers,
 }
 
-/// How many bodyless messages are remembered. A late empty body for an older one is an error; plain servers send it
-/// right behind the metadata.
+/// Bodyless messages that are remembered: plain servers send the empty body right behind the metadata.
 const BODYLESS_REMEMBERED: usize = 256;
 
 impl Receiver {
@@ -99,6 +85,7 @@ impl Receiver {
             pending_bytes: 0,
             state: State::Open,
             heartbeat: false,
+            notices: Notices::default(),
             bodyless: VecDeque::new(),
             returns: Returns::default(),
             headers: Headers::default(),
@@ -116,10 +103,7 @@ impl Receiver {
             bytes.len() as u64,
             (self.config.limits.max_metadata as u64).saturating_add(PREFIX as u64),
         )?;
-        let extension = |kind| match self.config.ext_tag {
-            Some(_) => Ok(()),
-            None => Err(ProtocolError::UnknownMetadataType(kind)),
-        };
+        let extension = |kind| self.config.ext_tag.map(drop).ok_or(ProtocolError::UnknownMetadataType(kind));
         match Metadata::decode(bytes)? {
             Metadata::Message { serial, flatbuffer } => self.message(serial, flatbuffer),
             Metadata::EndOfStream { serial } => {
@@ -142,6 +126,11 @@ impl Receiver {
                 extension(bytes[0])?;
                 self.heartbeat = true;
                 Ok(())
+            }
+            Metadata::Notice { serial, text } => {
+                extension(bytes[0])?;
+                self.open("notice", serial)?;
+                self.notices.add(self.expected, text)
             }
         }
     }
@@ -210,6 +199,9 @@ impl Receiver {
         }
         if self.state == State::Over {
             return None;
+        }
+        if let Some(fields) = self.notices.due(self.next) {
+            return Some(Event::Notice(fields));
         }
         if self.slots.front().is_some_and(Slot::complete)
             && let Some(slot) = self.slots.pop_front()

@@ -153,6 +153,13 @@ impl<T: Clone> Sender<T> {
         }
     }
 
+    /// Says something about the stream itself, where the client declared the extension.
+    pub fn notice(&mut self, fields: &crate::Fields, out: &mut dyn Outbox) {
+        if self.config.ext_tag.is_some() {
+            self.put(Metadata::Notice { serial: self.next, text: fields.as_str() }, out);
+        }
+    }
+
     /// Takes a tagged message from the receiver. Memory whose last address it frees is let go before this returns.
     ///
     /// # Errors
@@ -220,6 +227,17 @@ impl<T: Clone> Sender<T> {
     #[must_use]
     pub fn consumed_bytes(&self) -> u64 {
         self.credit.max(self.freed)
+    }
+
+    /// Bytes of all addresses that came back.
+    #[must_use]
+    pub fn freed_bytes(&self) -> u64 {
+        self.freed
+    }
+
+    /// What keeps each address alive that is out, in no order.
+    pub fn kept(&self) -> impl Iterator<Item = &T> {
+        self.held.values().flat_map(|holds| std::iter::once(&holds.first).chain(&holds.rest)).map(|(_, keep)| keep)
     }
 
     /// The number of the next message.
@@ -329,6 +347,7 @@ mod tests {
         let mut wire = Wire::default();
         sender.fail("ERR_X", "why", &mut wire);
         sender.heartbeat(&mut wire);
+        sender.notice(&crate::Fields::default(), &mut wire);
         assert!(wire.metadata.is_empty());
         assert!(sender.tagged(80, &[]).is_err());
     }

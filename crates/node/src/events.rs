@@ -24,6 +24,9 @@ mod kind {
     pub const LEFT: f64 = 8.0;
     pub const CLOSED: f64 = 9.0;
     pub const PULSE: f64 = 10.0;
+    pub const LOST: f64 = 11.0;
+    pub const RECONNECTED: f64 = 12.0;
+    pub const DROPPED: f64 = 13.0;
 }
 
 /// The record of an event. A batch gets its handle here.
@@ -61,6 +64,12 @@ pub fn record(tables: &mut Tables, id: u32, event: Event) -> [f64; RECORD] {
         Event::Closed => {
             tables.publishers.remove(&id);
             kind::CLOSED
+        }
+        Event::Lost => kind::LOST,
+        Event::Reconnected => kind::RECONNECTED,
+        Event::Dropped(batches) => {
+            record[2] = batches as f64;
+            kind::DROPPED
         }
         Event::Pulse(value) => {
             record[2] = value;

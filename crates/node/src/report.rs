@@ -52,6 +52,12 @@ impl NativeLane {
         }
     }
 
+    /// Bytes of bodies that native code copied in this process so far.
+    #[napi]
+    pub fn copied_bytes(&self) -> f64 {
+        arrowlane_plane::copied_bytes() as f64
+    }
+
     #[napi]
     pub fn report(&self) -> NativeReport {
         let folder = Folder::open_default();

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use arrowlane_plane::{PlaneError, Subscription, SubscriptionOptions, Target};
+use arrowlane_plane::{PlaneError, Subscription, Target};
 use arrowlane_transport::shm::Folder;
 use napi_derive::napi;
 
 use crate::{
     error::{Result, plane},
     lane::NativeLane,
+    policy::NativeSubscriptionOptions,
 };
 
 #[napi]
 impl NativeLane {
     /// A subscription that is not connected yet.
     #[napi]
-    pub fn subscribe(&self, topic: String, wait: bool) -> Result<u32> {
+    pub fn subscribe(&self, topic: String, options: NativeSubscriptionOptions) -> Result<u32> {
         Folder::file_name(&topic).map_err(|e| plane(e.into()))?;
         let folder = Folder::open_default().map_err(|e| plane(e.into()))?;
-        let options = SubscriptionOptions { wait };
+        let options = options.into_options();
         let subscription = Subscription::new(Arc::new(folder), Target::Topic(topic), options, &self.host.lane);
         let id = subscription.id();
         self.host.tables.borrow_mut().subscriptions.insert(id, subscription);
@@ -56,7 +57,7 @@ impl NativeLane {
         }
     }
 
-    fn subscription(&self, subscription: u32) -> Option<Arc<Subscription>> {
+    pub(crate) fn subscription(&self, subscription: u32) -> Option<Arc<Subscription>> {
         self.host.tables.borrow().subscriptions.get(&subscription).cloned()
     }
 }

@@ -115,7 +115,7 @@ impl Body {
             mapping.map_or(0, |(mapping, _)| Arc::as_ptr(mapping) as usize)
         };
         let (ranges, placed, firsts) = place(&spans, Surroundings::Mapped, mapping);
-        link.lend();
+        link.lend(ranges.iter().map(|r| r.length as u64).sum());
         let owner = Owner::Lease { link: Arc::clone(link), addresses, loans, firsts };
         (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
     }
@@ -164,12 +164,13 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
+        let bytes = self.length() as u64;
         let Owner::Lease { link, addresses, loans, firsts } = &mut self.owner else { return };
         let (link, addresses, loans) = (Arc::clone(link), std::mem::take(addresses), std::mem::take(loans));
         let firsts = std::mem::take(firsts);
         if !self.written.load(Ordering::Acquire) {
             drop(loans);
-            return link.give_back(addresses);
+            return link.give_back(addresses, bytes);
         }
         let mut spans: Vec<Written> = Vec::new();
         for (range, first) in self.ranges.iter().zip(firsts) {
@@ -184,7 +185,7 @@ impl Drop for Body {
             }
         }
         drop(loans);
-        recycle::discard(spans, move || link.give_back(addresses));
+        recycle::discard(spans, move || link.give_back(addresses, bytes));
     }
 }
 

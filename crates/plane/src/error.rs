@@ -4,6 +4,8 @@ use arrowlane_dissociated::ProtocolError;
 use arrowlane_memory::MemoryError;
 use arrowlane_transport::TransportError;
 
+use crate::publisher::{clock::EVICTED, policy::NOT_PERMITTED};
+
 /// An error with a stable code.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +41,12 @@ pub enum PlaneError {
         /// The publisher's message.
         message: String,
     },
+    /// The publisher gave this subscriber up.
+    #[error("{0}")]
+    Evicted(String),
+    /// The publisher does not permit what this subscriber asked for.
+    #[error("{0}")]
+    NotPermitted(String),
     /// A batch with another schema than the topic's.
     #[error("the batch has another schema than the topic: {0}")]
     SchemaMismatch(String),
@@ -70,6 +78,8 @@ impl PlaneError {
             Self::TooLarge { .. } => "ERR_OUT_OF_MEMORY",
             Self::PublisherLost { .. } => "ERR_PUBLISHER_LOST",
             Self::Remote { .. } => "ERR_REMOTE",
+            Self::Evicted(_) => EVICTED,
+            Self::NotPermitted(_) => NOT_PERMITTED,
             Self::SchemaMismatch(_) => "ERR_SCHEMA_MISMATCH",
             Self::Arrow(_) => "ERR_ARROW",
             Self::Closed => "ERR_CLOSED",

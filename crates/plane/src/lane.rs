@@ -27,6 +27,12 @@ pub enum Event {
     Batch(Arc<Batch>),
     /// A subscription is connected.
     Connected,
+    /// A subscription's publisher went away; it waits for the next one.
+    Lost,
+    /// A subscription that had lost its publisher is connected to the next one.
+    Reconnected,
+    /// So many batches, all together, were not sent to this subscription before what follows.
+    Dropped(u64),
     /// A subscription's stream ended; nothing follows.
     Ended,
     /// A subscription failed; nothing follows.

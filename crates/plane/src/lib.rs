@@ -15,6 +15,7 @@
 
 mod batch;
 mod body;
+mod copied;
 mod error;
 mod lane;
 mod link;
@@ -24,17 +25,21 @@ mod pulse;
 mod recycle;
 mod retries;
 mod subscription;
+mod ticket;
 mod topic;
+mod topics;
 mod writable;
 
 pub use batch::{Batch, BatchSchema, Dictionary};
 pub use body::{Body, HostRange, Placed, identity_of};
+pub use copied::copied_bytes;
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    ConnectionId, MAX_QUEUED_BATCHES, PackOutcome, Prepared, Publisher, PublisherOptions, PublisherStatistics, Queue,
-    SendOutcome,
+    ConnectionId, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Permits, Policy, Prepared, Publisher, PublisherOptions,
+    PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
-pub use subscription::{Subscription, SubscriptionOptions, Target};
+pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};
+pub use topics::{TopicReport, TopicState, ask_topic, topic_files};

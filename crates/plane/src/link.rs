@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arrowlane_dissociated::Receiver;
@@ -22,6 +22,7 @@ pub(crate) struct Link {
     /// Addresses whose leases ended. A lock of its own: a lease may end on any thread, also while `wire` is held.
     returned: Mutex<Vec<u64>>,
     leases: AtomicUsize,
+    bytes: AtomicU64,
     closed: AtomicBool,
     dirty: AtomicBool,
     lane: Weak<Lane>,
@@ -49,14 +50,16 @@ impl Link {
             }),
             returned: Mutex::default(),
             leases: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             lane: Arc::downgrade(lane),
         })
     }
 
-    /// A lease begins.
-    pub(crate) fn lend(&self) {
+    /// A lease of so many bytes begins.
+    pub(crate) fn lend(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.leases.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -65,9 +68,15 @@ impl Link {
         self.leases.load(Ordering::Acquire)
     }
 
-    /// A lease ended: its addresses go back. They are noted for the publisher at once where it looks there; else they are
-    /// sent, with others of the same turn where that is possible.
-    pub(crate) fn give_back(self: &Arc<Self>, mut addresses: Vec<u64>) {
+    /// Bytes of the leases that have not ended.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// A lease of so many bytes ended: its addresses go back. They are noted for the publisher at once where it looks there;
+    /// else they are sent, with others of the same turn where that is possible.
+    pub(crate) fn give_back(self: &Arc<Self>, mut addresses: Vec<u64>, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         let was = self.leases.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(was > 0, "a lease ended twice");
         if self.note(&mut addresses) {

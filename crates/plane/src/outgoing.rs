@@ -9,7 +9,7 @@ use arrowlane_dissociated::{
 };
 use arrowlane_memory::{AllocateError, Block, Pool, Region};
 
-use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError};
+use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError, copied};
 
 /// Buffers inside a block are aligned to this.
 pub(crate) const ALIGN: usize = 64;
@@ -71,6 +71,7 @@ pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<
         return Ok((header, None));
     }
     let block = pool.try_allocate(header.body_length as usize)?;
+    copied::count(header.body_length);
     for (span, buffer) in header.buffers.iter().zip(&flat.buffers) {
         if span.length > 0 {
             // SAFETY: `header_of` laid the buffers out within `body_length`, the length the block was allocated with,
@@ -87,6 +88,7 @@ pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<
 /// Copies flat buffers into one allocation, laid out as `header` says.
 fn packed(flat: &Flat, header: &BatchHeader) -> Result<Buffer, PlaneError> {
     let length = header.body_length as usize;
+    copied::count(header.body_length);
     let region = Region::heap_within_limits(length)?;
     let Some(start) = region.host_ptr() else { return Ok(Buffer::from(Vec::<u8>::new())) };
     for (span, buffer) in header.buffers.iter().zip(&flat.buffers).filter(|(span, _)| span.length > 0) {

@@ -52,6 +52,18 @@ pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneErro
     Ok((uri, tags))
 }
 
+/// Where another schema differs from the topic's.
+pub(crate) fn difference(known: &arrow_schema::Schema, other: &arrow_schema::Schema) -> String {
+    let fields = known.fields().iter().zip(other.fields());
+    match fields.into_iter().find(|(a, b)| a != b) {
+        Some((known, other)) => format!("it has {other} where the topic has {known}"),
+        None if known.fields().len() != other.fields().len() => {
+            format!("it has {} columns, the topic {}", other.fields().len(), known.fields().len())
+        }
+        None => "the schemas' metadata differ".into(),
+    }
+}
+
 fn boot_id() -> String {
     static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     BOOT.get_or_init(|| {

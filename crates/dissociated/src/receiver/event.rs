@@ -1,7 +1,7 @@
 //! What a receiver hands out.
 
 use super::ReceivedBody;
-use crate::{BatchHeader, DecodedSchema, KeyValues, Serial};
+use crate::{BatchHeader, DecodedSchema, Fields, KeyValues, Serial};
 
 /// What arrived, in the order it was sent.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub enum Event {
         /// A sentence for people.
         message: String,
     },
+    /// What the sender says about the stream itself, between the messages where it said so.
+    Notice(Fields),
     /// The sender is alive. Several that came together are one.
     Heartbeat,
 }

@@ -304,11 +304,37 @@ fn a_failure_comes_after_what_is_complete_and_returns_what_is_not() {
 }
 
 #[test]
+fn a_notice_stands_between_the_messages_where_it_was_said() {
+    let mut receiver = started();
+    receiver.metadata(&framed(0xe2, 1, b"dropped=1")).unwrap();
+    receiver.metadata(&framed(1, 1, &batch(&[8]))).unwrap();
+    receiver.metadata(&framed(0xe2, 2, b"dropped=2")).unwrap();
+    receiver.metadata(&framed(1, 2, &batch(&[8]))).unwrap();
+    receiver.metadata(&framed(0xe2, 3, b"dropped=3")).unwrap();
+    receiver.metadata(&framed(0, 3, &[])).unwrap();
+    let dropped = |event: Option<Event>| match event {
+        Some(Event::Notice(fields)) => fields.number("dropped").unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(dropped(receiver.next()), Some(1));
+    assert!(receiver.next().is_none(), "the body of what comes next is not there yet");
+    feed(&mut receiver, pairs_body(2, &[(0x80, 8)])).unwrap();
+    feed(&mut receiver, pairs_body(1, &[(0x40, 8)])).unwrap();
+    assert!(matches!(receiver.next(), Some(Event::Batch { .. })));
+    assert_eq!(dropped(receiver.next()), Some(2));
+    assert!(matches!(receiver.next(), Some(Event::Batch { .. })));
+    assert_eq!(dropped(receiver.next()), Some(3));
+    assert!(matches!(receiver.next(), Some(Event::End)));
+    assert!(started().metadata(&framed(0xe2, 1, b"no pair")).is_err());
+}
+
+#[test]
 fn extension_messages_need_the_extension() {
     let mut receiver = Receiver::new(ReceiverConfig::default());
     receiver.metadata(&framed(1, 0, &schema())).unwrap();
     assert!(receiver.metadata(&framed(0xe0, 1, b"E: x")).is_err());
     assert!(receiver.metadata(&framed(0xe1, 1, &[])).is_err());
+    assert!(receiver.metadata(&framed(0xe2, 1, b"a=1")).is_err());
     receiver.consumed(1);
     let mut wire = Wire::default();
     receiver.cancel(&mut wire);

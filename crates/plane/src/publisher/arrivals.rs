@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrowlane_transport::{Readiness, Source, TransportError};
 
-use super::{ConnectionId, Publisher, State, connection::Connection};
-use crate::{Event, PlaneError};
+use super::{ConnectionId, Publisher, State, clock::CLOCK, connection::Connection, policy::NOT_PERMITTED};
+use crate::{Event, PlaneError, ticket::Ticket};
 
 /// Token of the listener among a publisher's sources; connections count from 1.
 pub(super) const LISTENER: u64 = 0;
@@ -16,13 +16,14 @@ impl Publisher {
     pub(super) fn accept(self: &Arc<Self>, state: &mut State) {
         let Some(lane) = self.lane.upgrade() else { return };
         while let Some(endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
-            if state.connections.len() >= MAX_CONNECTIONS && !self.evict(state) {
+            if state.connections.len() >= MAX_CONNECTIONS && !self.turn_out(state) {
                 tracing::warn!(topic = self.topic, "more than {MAX_CONNECTIONS} subscribers: one was turned away");
                 continue;
             }
             state.last += 1;
             let id = state.last;
             let source: Arc<dyn Source> = self.clone();
+            self.wind(state);
             match Connection::new(endpoint, &lane, source, id, &self.uri, &self.topic) {
                 Ok(connection) => {
                     state.connections.insert(id, connection);
@@ -34,7 +35,7 @@ impl Publisher {
     }
 
     /// Drops the oldest connection that never said what it wants, if there is one.
-    fn evict(&self, state: &mut State) -> bool {
+    fn turn_out(&self, state: &mut State) -> bool {
         let silent = state.connections.iter().find(|(_, c)| c.is_silent()).map(|(id, _)| *id);
         silent.is_some_and(|id| {
             self.remove(state, id);
@@ -42,11 +43,18 @@ impl Publisher {
         })
     }
 
-    fn connection_ready(&self, state: &mut State, id: ConnectionId) {
+    pub(super) fn connection_ready(self: &Arc<Self>, state: &mut State, id: ConnectionId) {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
         let was = connection.takes_part();
-        let result = connection.receive().and_then(|()| connection.flush(&lane));
-        let result = result.and_then(|pause| self.pause(&lane, pause));
+        let result = connection.receive();
+        if let Some(asked) = connection.asked() {
+            self.asked(state, id, asked);
+        }
+        let result = result
+            .and_then(|()| self.catch_up(state, id))
+            .and_then(|()| state.connections.get_mut(&id).map_or(Ok(false), |connection| connection.flush(&lane)))
+            .and_then(|pause| self.pause(&lane, pause));
+        let Some(connection) = state.connections.get_mut(&id) else { return };
         let is = connection.takes_part();
         connection.ask(state.asking);
         if !was && is {
@@ -56,7 +64,9 @@ impl Publisher {
         if was && !is && connection.leave() {
             // It wants no more; the connection stays for the leases that it holds.
             lane.emit(self.id, Event::Left(id));
+            self.recount(state);
         }
+        let Some(connection) = state.connections.get_mut(&id) else { return };
         let (done, retired) = (connection.is_done(), connection.take_retired());
         if is {
             retired.into_iter().for_each(|segment| self.acknowledged(state, id, Some(segment)));
@@ -77,11 +87,34 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// What a subscriber said first.
+    fn asked(self: &Arc<Self>, state: &mut State, id: ConnectionId, asked: Ticket) {
+        let Some(connection) = state.connections.get_mut(&id) else { return };
+        let request = match asked {
+            Ticket::Statistics => return self.answer(state, id),
+            Ticket::Batches(request) => request,
+        };
+        match self.options.permits.grant(&self.options.policy(), &request.unwrap_or_default()) {
+            Ok(policy) => {
+                connection.welcome(policy, request.is_some());
+                self.recount(state);
+                self.begin_with_latest(state, id);
+            }
+            Err(refusal) => connection.finish(Some((NOT_PERMITTED, &refusal.0))),
+        }
+    }
+}
+
 /// The publisher as the lane's reactor sees it.
 impl Source for Publisher {
     fn ready(&self, token: u64, _readiness: Readiness) {
         let Some(this) = self.lane.upgrade().and_then(|lane| lane.publisher(self.id)) else { return };
         let mut state = this.state.lock();
-        if token == LISTENER { this.accept(&mut state) } else { this.connection_ready(&mut state, token) }
+        match token {
+            LISTENER => this.accept(&mut state),
+            CLOCK => this.tick(&mut state),
+            connection => this.connection_ready(&mut state, connection),
+        }
     }
 }

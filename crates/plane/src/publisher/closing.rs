@@ -28,6 +28,7 @@ impl Publisher {
     pub(super) fn close_with(self: &Arc<Self>, state: &mut State, failure: Option<(&str, &str)>) {
         state.closing = true;
         self.stop_listening(state);
+        self.hand_over(state, None);
         let ids: Vec<_> = state.connections.keys().copied().collect();
         // All of them first: when one is flushed, those that nothing is owed to are let go.
         for connection in state.connections.values_mut() {
@@ -49,6 +50,7 @@ impl Publisher {
             for connection in std::mem::take(&mut state.connections).into_values() {
                 connection.forget(&lane);
             }
+            state.clock.take().inspect(|clock| clock.forget(&lane));
             state.retiring.clear();
             lane.emit(self.id, Event::Closed);
             lane.remove(self.id);

@@ -1,25 +1,25 @@
 //! One subscriber, as its publisher sees it.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+mod overflow;
+mod returns;
 
-use arrowlane_dissociated::{Body, Pair, ProtocolError, Sender, SenderConfig, SenderEvent, encode_dictionary};
-use arrowlane_memory::{
-    Block, Pool,
-    shared::{Overrun, ReturnReader},
-};
-use arrowlane_transport::{Endpoint, Inbox, Interest, Source, TransportError, shm::ShmEndpoint};
+use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
+use arrowlane_dissociated::{Body, Fields, Pair, Sender, SenderConfig, encode_dictionary};
+use arrowlane_memory::{Block, Pool, shared::ReturnReader};
+use arrowlane_transport::{Endpoint, Interest, Source, shm::ShmEndpoint};
+
+pub(super) use self::overflow::Offered;
 use super::{
     ConnectionId, Queue,
-    plain::{Holding, Outstanding},
+    clock::Watch,
+    ledger::{Holding, Ledger, Lent},
+    plain::Outstanding,
+    policy::Policy,
+    queue::{Backlog, Parked},
+    talk::{FromSubscriber, Phase, Talk},
 };
-use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, topic::TAGS};
+use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, ticket::Ticket, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
 const MAX_QUEUED: usize = 1 << 20;
@@ -31,54 +31,28 @@ pub(super) struct Connection {
     key: u64,
     writing: bool,
     talk: Talk,
+    policy: Policy,
+    /// How much may be sent and not yet taken: the whole queue, or the half of it that is not kept in `backlog`.
+    flight: Queue,
+    backlog: Backlog,
+    ledger: Ledger,
+    /// Drops that it was told of; it understands being told when this is there.
+    told: Option<u64>,
+    watch: Watch,
+    evicted: bool,
     /// Versions of the dictionaries that this subscriber has, by their order in the schema.
     dictionaries: Vec<u64>,
     /// Where in the count of bytes each batch ends that was sent and not yet taken.
     window: VecDeque<u64>,
     /// What counts instead for a client without credits.
     plain: Arc<Outstanding>,
-    leases: Arc<AtomicUsize>,
     /// Where the subscriber notes what goes back, if it gave us such a page.
     returns: Option<ReturnReader>,
+    holding: Arc<Holding>,
     turn: u64,
     announced: bool,
     /// Whether the schema went out.
     started: bool,
-}
-
-/// What is said to and by the subscriber.
-struct Talk {
-    topic: String,
-    phase: Phase,
-    /// It wants no more.
-    cancelled: bool,
-    /// Segments whose retirement it acknowledged, until the publisher asks.
-    retired: Vec<u16>,
-}
-
-enum Phase {
-    /// Connected; has not said what it wants.
-    Greeted,
-    /// Takes part.
-    Streaming(Sender<Lent>),
-    /// Gets no more, holds leases perhaps.
-    Ended(Sender<Lent>),
-}
-
-/// Keeps a block until the last of its addresses came back from one subscriber.
-#[derive(Clone)]
-struct Lent(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
-
-struct Held {
-    _block: Arc<Block>,
-    _plain: Option<Holding>,
-    leases: Arc<AtomicUsize>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.leases.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// A batch, encoded once for all subscribers.
@@ -87,6 +61,14 @@ pub(super) struct Message<'a> {
     pub pairs: &'a [Pair],
     pub flatbuffer: &'a [u8],
     pub schema: &'a [u8],
+    /// The batch as it is kept, once for all who keep it.
+    pub parked: &'a OnceCell<Arc<Parked>>,
+}
+
+impl Message<'_> {
+    pub(super) fn park(&self) -> Arc<Parked> {
+        Arc::clone(self.parked.get_or_init(|| Arc::new(Parked::new(self))))
+    }
 }
 
 impl Connection {
@@ -95,21 +77,28 @@ impl Connection {
         lane: &Lane,
         source: Arc<dyn Source>,
         id: ConnectionId,
-        uri: &str,
+        greeting: &str,
         topic: &str,
     ) -> Result<Self, PlaneError> {
-        endpoint.greet(uri);
+        endpoint.greet(greeting);
         let key = lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, id)?;
         Ok(Self {
             endpoint,
             key,
             writing: false,
-            talk: Talk { topic: topic.into(), phase: Phase::Greeted, cancelled: false, retired: Vec::new() },
+            talk: Talk::new(topic),
+            policy: Policy::default(),
+            flight: Queue::default(),
+            backlog: Backlog::default(),
+            ledger: Ledger::default(),
+            told: None,
+            watch: Watch::default(),
+            evicted: false,
             dictionaries: Vec::new(),
             window: VecDeque::new(),
             plain: Arc::default(),
-            leases: Arc::default(),
             returns: None,
+            holding: Arc::default(),
             turn: 0,
             announced: false,
             started: false,
@@ -118,6 +107,19 @@ impl Connection {
 
     pub(super) fn takes_part(&self) -> bool {
         matches!(self.talk.phase, Phase::Streaming(_))
+    }
+
+    /// What it asked for, once.
+    pub(super) fn asked(&mut self) -> Option<Ticket> {
+        self.talk.asked.take()
+    }
+
+    /// Answers a question with notices and ends.
+    pub(super) fn answer(&mut self, answer: &[Fields]) {
+        if let Phase::Ended(sender) = &mut self.talk.phase {
+            answer.iter().for_each(|fields| sender.notice(fields, &mut self.endpoint));
+            sender.finish(&mut self.endpoint);
+        }
     }
 
     pub(super) fn announce(&mut self) {
@@ -135,7 +137,7 @@ impl Connection {
 
     /// Something that it still wants is not with the system.
     pub(super) fn is_owed(&self) -> bool {
-        self.is_queued() && !self.talk.cancelled
+        self.is_queued() && !self.talk.cancelled && !self.evicted
     }
 
     /// Tells the subscriber that a segment is given up. `true` when it will acknowledge that; whoever is sent nothing
@@ -161,17 +163,17 @@ impl Connection {
 
     /// Batches (and dictionaries) that it holds.
     pub(super) fn leases(&self) -> usize {
-        self.leases.load(Ordering::Acquire)
+        self.holding.leases()
     }
 
-    pub(super) fn has_room(&self, bytes: u64, queue: &Queue) -> bool {
+    fn has_room(&self, bytes: u64) -> bool {
         let Phase::Streaming(sender) = &self.talk.phase else { return true };
         if !sender.is_extended() {
-            return self.plain.has_room(bytes, queue) && self.endpoint.queued() < MAX_QUEUED;
+            return self.plain.has_room(bytes, &self.flight) && self.endpoint.queued() < MAX_QUEUED;
         }
         let behind = sender.sent_bytes() - sender.consumed_bytes();
-        self.window.len() < queue.batches
-            && (self.window.is_empty() || behind + bytes <= queue.bytes)
+        self.window.len() < self.flight.batches
+            && (self.window.is_empty() || behind + bytes <= self.flight.bytes)
             && self.endpoint.queued() < MAX_QUEUED
     }
 
@@ -180,10 +182,10 @@ impl Connection {
         std::mem::replace(&mut self.turn, turn) != turn
     }
 
-    /// Queues a batch, and before it what the subscriber needs to read it. `true` when it should go out soon: it is
-    /// alone in the queue, or the queue has become long.
-    pub(super) fn send(&mut self, pool: &Pool, message: &Message<'_>) -> Result<bool, PlaneError> {
-        let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(false) };
+    /// Queues a batch, and before it what the subscriber needs to read it.
+    fn send(&mut self, pool: &Pool, message: &Message<'_>) -> Result<(), PlaneError> {
+        self.tell();
+        let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(()) };
         let out = message.out;
         let endpoint = &mut self.endpoint;
         if !std::mem::replace(&mut self.started, true) {
@@ -205,31 +207,19 @@ impl Connection {
             sent_ids.push(field.id);
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
             let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            put(
-                sender,
-                endpoint,
-                pool,
-                &self.leases,
-                &flatbuffer,
-                &pairs,
-                dictionary.block.as_ref().map(|b| (b, None)),
-            )?;
+            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, false, None);
+            put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.block.as_ref())?;
         }
         let extended = sender.is_extended();
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
-        put(
-            sender,
-            endpoint,
-            pool,
-            &self.leases,
-            message.flatbuffer,
-            message.pairs,
-            out.block.as_ref().map(|b| (b, plain)),
-        )?;
+        let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, true, plain);
+        put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.block.as_ref())?;
         if extended {
             self.window.push_back(sender.sent_bytes());
         }
-        Ok(true)
+        self.ledger.sent += 1;
+        self.ledger.unblock();
+        Ok(())
     }
 
     /// Whether it can be told of an error; otherwise the connection has to be closed instead.
@@ -237,8 +227,11 @@ impl Connection {
         matches!(&self.talk.phase, Phase::Streaming(sender) | Phase::Ended(sender) if sender.is_extended())
     }
 
-    /// Ends its stream: well, or with an error's code and message.
+    /// Ends its stream: well, or with an error's code and message. What is still kept for it is dropped.
     pub(super) fn finish(&mut self, failure: Option<(&str, &str)>) {
+        self.backlog.clear();
+        self.ledger.unblock();
+        self.tell();
         let phase = std::mem::replace(&mut self.talk.phase, Phase::Greeted);
         self.talk.phase = match phase {
             Phase::Streaming(mut sender) => {
@@ -281,34 +274,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes back what the subscriber noted, and forgets what it has taken in. Whether there was anything.
-    pub(super) fn collect(&mut self) -> Result<bool, PlaneError> {
-        let mut any = false;
-        if let (Some(returns), Phase::Streaming(sender) | Phase::Ended(sender)) =
-            (&mut self.returns, &mut self.talk.phase)
-        {
-            while let Some(address) = returns.take().map_err(overrun)? {
-                sender.free(address)?;
-                any = true;
-            }
-        }
-        if let Phase::Streaming(sender) = &self.talk.phase {
-            let consumed = sender.consumed_bytes();
-            while self.window.front().is_some_and(|end| *end <= consumed) {
-                self.window.pop_front();
-            }
-        }
-        Ok(any)
-    }
-
-    /// Asks the subscriber to say when it notes something, or no more. One that gets nothing more always does.
-    pub(super) fn ask(&mut self, asked: bool) {
-        let always = !self.takes_part();
-        if let Some(returns) = &mut self.returns {
-            returns.ask(asked || always);
-        }
-    }
-
     /// Hands to the system what is queued. `true` when that is to be tried again after a pause.
     pub(super) fn flush(&mut self, lane: &Lane) -> Result<bool, PlaneError> {
         self.endpoint.flush()?;
@@ -330,12 +295,12 @@ fn put(
     sender: &mut Sender<Lent>,
     endpoint: &mut ShmEndpoint,
     pool: &Pool,
-    leases: &Arc<AtomicUsize>,
+    lend: impl FnOnce(&Arc<Block>) -> Lent,
     flatbuffer: &[u8],
     pairs: &[Pair],
-    block: Option<(&Arc<Block>, Option<Holding>)>,
+    block: Option<&Arc<Block>>,
 ) -> Result<(), PlaneError> {
-    let Some((block, plain)) = block else {
+    let Some(block) = block else {
         if sender.is_extended() {
             sender.message(flatbuffer, Body::None, endpoint);
             // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
@@ -347,64 +312,8 @@ fn put(
         return Ok(());
     };
     endpoint.lend(pool, block)?;
-    leases.fetch_add(1, Ordering::AcqRel);
-    let keep = Lent(Arc::new(Held { _block: Arc::clone(block), _plain: plain, leases: Arc::clone(leases) }));
+    let keep = lend(block);
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())
-}
-
-fn overrun(Overrun(count): Overrun) -> PlaneError {
-    TransportError::Framing(format!("a subscriber claims to have noted {count} returns at once")).into()
-}
-
-impl Talk {
-    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), PlaneError> {
-        match &mut self.phase {
-            Phase::Greeted => {
-                if body != self.topic.as_bytes() {
-                    return Err(TransportError::Framing("the ticket is not this topic".into()).into());
-                }
-                let ext_tag = match tag {
-                    t if t == TAGS.want_data_ext => Some(t),
-                    t if t == TAGS.want_data => None,
-                    t => return Err(ProtocolError::UnknownTag(t).into()),
-                };
-                self.phase = Phase::Streaming(Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag }));
-                Ok(())
-            }
-            Phase::Streaming(sender) | Phase::Ended(sender) => {
-                if sender.tagged(tag, body)? == SenderEvent::Cancelled {
-                    self.cancelled = true;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-struct FromSubscriber<'a> {
-    talk: &'a mut Talk,
-    wrong: Option<PlaneError>,
-}
-
-impl Inbox for FromSubscriber<'_> {
-    fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
-        Err(TransportError::Framing("a subscriber does not greet".into()))
-    }
-
-    fn metadata(&mut self, _bytes: &[u8]) -> Result<(), TransportError> {
-        Err(TransportError::Framing("a subscriber sends no metadata".into()))
-    }
-
-    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
-        self.talk.tagged(tag, body).map_err(|error| {
-            self.wrong = Some(error);
-            TransportError::Closed
-        })
-    }
-
-    fn retired(&mut self, segment: u16) {
-        self.talk.retired.push(segment);
-    }
 }

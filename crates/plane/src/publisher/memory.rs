@@ -41,6 +41,7 @@ impl Publisher {
         if !matches!(first, Err(AllocateError::Full)) {
             return first;
         }
+        self.forget_latest();
         // In this order: a block that comes back between the two is either found now or reported.
         self.ask(&mut self.state.lock());
         let second = ask();

@@ -1,27 +1,38 @@
 //! The sending side of a topic.
 
 mod arrivals;
+pub(crate) mod clock;
 mod closing;
 mod collect;
 mod connection;
 mod door;
+mod latest;
+mod ledger;
 mod memory;
 mod native;
 mod options;
 mod plain;
+pub(crate) mod policy;
+mod queue;
+mod report;
+mod talk;
 mod waiting;
 
 pub use self::{
+    ledger::{Standing, SubscriberStatistics},
     native::PackOutcome,
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
+    policy::{Overflow, Permits, Policy, Request},
 };
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
@@ -33,9 +44,11 @@ use arrowlane_transport::{
 use parking_lot::Mutex;
 
 use self::{
-    connection::{Connection, Message},
+    clock::Clock,
+    connection::{Connection, Message, Offered},
     door::Door,
     memory::{Retiring, Usage},
+    queue::Parked,
     waiting::Waiting,
 };
 use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, topic};
@@ -60,6 +73,7 @@ pub struct Publisher {
     usage: Mutex<Usage>,
     waiting: Arc<Waiting>,
     dirty: AtomicBool,
+    started: Instant,
 }
 
 #[derive(Default)]
@@ -72,8 +86,28 @@ struct State {
     header: Option<CachedHeader>,
     /// Subscribers were asked to say when something goes back.
     asking: bool,
+    clock: Option<Clock>,
+    /// The latest batch, where it is kept for those who come.
+    latest: Option<Arc<Parked>>,
+    /// Subscribers that may lose batches.
+    droppers: u64,
+    /// Batches published, and their bytes.
+    batches: u64,
+    bytes: u64,
     closing: bool,
     closed: bool,
+}
+
+impl State {
+    /// Whether a batch can be offered without waiting for anybody.
+    fn all_accept(&self, bytes: u64) -> bool {
+        self.connections.values().all(|c| !c.takes_part() || c.accepts(bytes))
+    }
+
+    fn accepts(&self, id: ConnectionId, bytes: u64) -> Result<bool, PlaneError> {
+        let connection = self.connections.get(&id).filter(|c| c.takes_part());
+        connection.map(|c| c.accepts(bytes)).ok_or(PlaneError::Closed)
+    }
 }
 
 /// The last header and its encoding: batches of one size have the same.
@@ -112,10 +146,7 @@ impl Publisher {
         let waiting = Arc::new(Waiting { publisher: id, lane: Arc::downgrade(lane), flag });
         let on_return = Arc::clone(&waiting);
         pool.set_on_return(Box::new(move || on_return.end()));
-        let options = PublisherOptions {
-            queue: Queue { batches: options.queue.batches.min(MAX_QUEUED_BATCHES), ..options.queue },
-            ..options
-        };
+        let options = options.bounded();
         let publisher = Arc::new(Self {
             id,
             topic,
@@ -129,8 +160,12 @@ impl Publisher {
             usage: Mutex::default(),
             waiting,
             dirty: AtomicBool::new(false),
+            started: Instant::now(),
         });
         let source: Arc<dyn Source> = publisher.clone();
+        if publisher.options.evict_after.is_some() {
+            publisher.state.lock().clock = Some(Clock::new(lane, source.clone())?);
+        }
         let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, arrivals::LISTENER)?;
         publisher.state.lock().door = Some(Door::new(listener, key));
         lane.add_publisher(publisher.id, &publisher);
@@ -171,13 +206,14 @@ impl Publisher {
             self.waiting.begin();
             return Ok(SendOutcome::NoSubscriber);
         }
-        if !(self.all_have_room(state, out) || self.ask(state) && self.all_have_room(state, out)) {
+        let bytes = out.header.body_length;
+        if !(state.all_accept(bytes) || self.ask(state) && state.all_accept(bytes)) {
+            state.connections.values_mut().for_each(|c| c.is_waited_for(bytes));
             return Ok(SendOutcome::NoRoom);
         }
         self.ask_no_more(state);
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.takes_part()).map(|(id, _)| *id).collect();
-        self.deliver(state, out, &ids)?;
-        Ok(SendOutcome::Sent(ids.len()))
+        self.deliver(state, out, &ids, self.options.permits.last).map(SendOutcome::Sent)
     }
 
     /// Sends to one subscriber, whose stream is its own.
@@ -189,17 +225,19 @@ impl Publisher {
         let state = &mut *state;
         self.accept_schema(state, &out.schema)?;
         self.collect(state);
-        if !(self.has_room(state, id, out)? || self.ask(state) && self.has_room(state, id, out)?) {
+        let bytes = out.header.body_length;
+        if !(state.accepts(id, bytes)? || self.ask(state) && state.accepts(id, bytes)?) {
+            state.connections.get_mut(&id).into_iter().for_each(|c| c.is_waited_for(bytes));
             return Ok(SendOutcome::NoRoom);
         }
         self.ask_no_more(state);
-        self.deliver(state, out, &[id])?;
-        Ok(SendOutcome::Sent(1))
+        self.deliver(state, out, &[id], false).map(SendOutcome::Sent)
     }
 
     /// Ends one subscriber's own stream: well, or with an error's code and message.
     pub fn finish(self: &Arc<Self>, id: ConnectionId, failure: Option<(&str, &str)>) {
         let mut state = self.state.lock();
+        self.hand_over(&mut state, Some(id));
         if let Some(connection) = state.connections.get_mut(&id) {
             if failure.is_some() && !connection.hears_errors() {
                 // The closing of its connection is all that can tell it.
@@ -207,6 +245,7 @@ impl Publisher {
             }
             connection.finish(failure);
         }
+        self.recount(&mut state);
         self.acknowledged(&mut state, id, None);
         self.flush_connection(&mut state, id);
     }
@@ -227,33 +266,11 @@ impl Publisher {
         let connections = std::mem::take(&mut state.connections);
         state.closed = true;
         if let Some(lane) = self.lane.upgrade() {
+            state.clock.take().inspect(|clock| clock.forget(&lane));
             for connection in connections.values() {
                 connection.forget(&lane);
             }
         }
-    }
-
-    /// Its figures at this moment.
-    pub fn statistics(&self) -> PublisherStatistics {
-        let mut state = self.state.lock();
-        self.collect(&mut state);
-        let pool = self.pool.statistics();
-        PublisherStatistics {
-            subscribers: state.connections.values().filter(|c| c.takes_part()).count(),
-            bytes_in_use: pool.used,
-            capacity: pool.capacity,
-            leases: state.connections.values().map(Connection::leases).sum(),
-        }
-    }
-
-    fn all_have_room(&self, state: &State, out: &Outgoing) -> bool {
-        let bytes = out.header.body_length;
-        state.connections.values().all(|c| !c.takes_part() || c.has_room(bytes, &self.options.queue))
-    }
-
-    fn has_room(&self, state: &State, id: ConnectionId, out: &Outgoing) -> Result<bool, PlaneError> {
-        let connection = state.connections.get(&id).filter(|c| c.takes_part()).ok_or(PlaneError::Closed)?;
-        Ok(connection.has_room(out.header.body_length, &self.options.queue))
     }
 
     fn accept_schema(&self, state: &mut State, schema: &Arc<BatchSchema>) -> Result<(), PlaneError> {
@@ -267,7 +284,7 @@ impl Publisher {
                 state.schema = Some((Arc::clone(schema), encode_schema(&schema.arrow)));
                 Ok(())
             }
-            Some((known, _)) => Err(PlaneError::SchemaMismatch(difference(&known.arrow, &schema.arrow))),
+            Some((known, _)) => Err(PlaneError::SchemaMismatch(topic::difference(&known.arrow, &schema.arrow))),
             None => {
                 state.schema = Some((Arc::clone(schema), encode_schema(&schema.arrow)));
                 Ok(())
@@ -275,7 +292,14 @@ impl Publisher {
         }
     }
 
-    fn deliver(self: &Arc<Self>, state: &mut State, out: &Outgoing, ids: &[ConnectionId]) -> Result<(), PlaneError> {
+    /// Offers a batch to subscribers; how many were given it.
+    fn deliver(
+        self: &Arc<Self>,
+        state: &mut State,
+        out: &Outgoing,
+        ids: &[ConnectionId],
+        keep: bool,
+    ) -> Result<usize, PlaneError> {
         let cached = state.header.take().filter(|c| c.header == out.header && c.metadata == out.metadata);
         let cached = cached.unwrap_or_else(|| CachedHeader {
             header: out.header.clone(),
@@ -284,22 +308,31 @@ impl Publisher {
         });
         let pairs = pairs(&out.header, out.block.as_deref());
         let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());
-        let mut later = false;
+        let (parked, share) = (OnceCell::new(), self.share(state));
+        let (mut later, mut given) = (false, 0);
         for id in ids {
             let Some(connection) = state.connections.get_mut(id) else { continue };
             let schema = state.schema.as_ref().map(|(_, flatbuffer)| flatbuffer.as_slice()).unwrap_or_default();
-            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema };
-            if connection.send(&self.pool, &message)? && connection.is_first_of(turn) {
+            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema, parked: &parked };
+            let offered = connection.offer(&self.pool, &message, share)?;
+            given += usize::from(offered != Offered::Dropped);
+            if offered == Offered::Sent && connection.is_first_of(turn) {
                 self.flush_connection(state, *id);
             } else {
                 later = true;
             }
         }
+        state.batches += 1;
+        state.bytes += out.header.body_length;
+        if keep {
+            let message = Message { out, pairs: &pairs, flatbuffer: &cached.flatbuffer, schema: &[], parked: &parked };
+            state.latest = Some(message.park());
+        }
         state.header = Some(cached);
         if later {
             self.flush_later();
         }
-        Ok(())
+        Ok(given)
     }
 
     fn flush_later(self: &Arc<Self>) {
@@ -345,6 +378,7 @@ impl Publisher {
             }
         }
         drop(connection);
+        self.recount(state);
         self.acknowledged(state, id, None);
         self.waiting.end();
     }
@@ -357,19 +391,9 @@ impl Publisher {
     }
 
     fn stop_listening(&self, state: &mut State) {
+        state.latest = None;
         if let (Some(door), Some(lane)) = (state.door.take(), self.lane.upgrade()) {
             lane.reactor().forget(door.key(), door.listener().descriptor());
         }
-    }
-}
-
-fn difference(known: &arrow_schema::Schema, other: &arrow_schema::Schema) -> String {
-    let fields = known.fields().iter().zip(other.fields());
-    match fields.into_iter().find(|(a, b)| a != b) {
-        Some((known, other)) => format!("it has {other} where the topic has {known}"),
-        None if known.fields().len() != other.fields().len() => {
-            format!("it has {} columns, the topic {}", other.fields().len(), known.fields().len())
-        }
-        None => "the schemas' metadata differ".into(),
     }
 }

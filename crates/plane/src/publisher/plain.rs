@@ -25,20 +25,20 @@ impl Outstanding {
     }
 
     /// Counts a batch until what is returned is dropped.
-    pub(super) fn hold(self: &Arc<Self>, bytes: u64) -> Holding {
+    pub(super) fn hold(self: &Arc<Self>, bytes: u64) -> Counted {
         self.batches.fetch_add(1, Ordering::AcqRel);
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        Holding { of: Arc::clone(self), bytes }
+        Counted { of: Arc::clone(self), bytes }
     }
 }
 
 /// One batch that is held.
-pub(super) struct Holding {
+pub(super) struct Counted {
     of: Arc<Outstanding>,
     bytes: u64,
 }
 
-impl Drop for Holding {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.of.batches.fetch_sub(1, Ordering::AcqRel);
         self.of.bytes.fetch_sub(self.bytes, Ordering::AcqRel);

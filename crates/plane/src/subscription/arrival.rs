@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrowlane_dissociated::{
-    BatchHeader, DecodedSchema, Event as Received, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
+    BatchHeader, DecodedSchema, Event as Received, Fields, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
     ReceiverConfig,
 };
 use arrowlane_transport::{Endpoint, Inbox, Loan, TransportError};
 use bytes::Bytes;
 
 use crate::{
-    Body, Placed, PlaneError,
+    Body, Placed, PlaneError, copied,
     link::Link,
     topic::{Tags, read_greeting},
 };
@@ -24,6 +24,7 @@ pub(super) enum Arrived {
     End,
     Error { code: String, message: String },
     Alive,
+    Notice(Fields),
 }
 
 pub(super) enum Located {
@@ -60,6 +61,7 @@ pub(super) fn resolve(
         Received::End => Arrived::End,
         Received::Error { code, message } => Arrived::Error { code, message },
         Received::Heartbeat => Arrived::Alive,
+        Received::Notice(fields) => Arrived::Notice(fields),
     })
 }
 
@@ -75,6 +77,7 @@ fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> 
             Located::Lent { loans: spans.iter().map(loan).collect::<Result<_, _>>()?, addresses }
         }
         ReceivedBody::Packed(bytes) => {
+            copied::count(bytes.len() as u64);
             let spans = spans.iter().map(|s| s.map_or((0, 0), |(o, l)| (o as usize, l as usize))).collect();
             Located::Inline { bytes, spans }
         }

@@ -30,6 +30,11 @@ impl Delivered {
         limit("bytes of batches sent and not taken", self.cost, MAX_DELIVERED_COST)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.batches.len()
+    }
+
     pub(super) fn take(&mut self) -> Option<u64> {
         let (bytes, cost) = self.batches.pop_front()?;
         self.cost -= cost;

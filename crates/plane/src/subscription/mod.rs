@@ -2,6 +2,8 @@
 
 mod arrival;
 mod delivered;
+mod figures;
+mod reconnect;
 
 use std::{
     collections::HashMap,
@@ -16,13 +18,16 @@ use arrowlane_transport::{
 };
 use parking_lot::Mutex;
 
+pub use self::figures::{Figures, SubscriptionStatistics};
 use self::{
     arrival::{Arrived, FromPublisher, cost, resolve},
     delivered::Delivered,
 };
 use crate::{
-    Batch, BatchSchema, Dictionary, Event, Lane, PlaneError,
+    Batch, BatchSchema, Dictionary, Event, Lane, PlaneError, Request,
     link::{Link, Wire},
+    publisher::{clock::EVICTED, policy::NOT_PERMITTED},
+    ticket::Ticket,
 };
 
 /// Tokens among a subscription's sources.
@@ -43,6 +48,17 @@ pub enum Target {
 pub struct SubscriptionOptions {
     /// Wait for a publisher that is not there yet. Otherwise [`TransportError::NotFound`].
     pub wait: bool,
+    /// Wait for the next publisher when one goes away without ending its stream ([`Event::Lost`],
+    /// [`Event::Reconnected`]). Otherwise [`PlaneError::PublisherLost`].
+    pub reconnect: bool,
+    /// How it would like to be served.
+    pub request: Request,
+}
+
+impl Default for SubscriptionOptions {
+    fn default() -> Self {
+        Self { wait: true, reconnect: false, request: Request::default() }
+    }
 }
 
 /// A topic's receiving side. Used on its lane's thread; leases may end on any.
@@ -52,6 +68,7 @@ pub struct Subscription {
     folder: Arc<Folder>,
     topic: String,
     options: SubscriptionOptions,
+    figures: Arc<Figures>,
     state: Mutex<State>,
 }
 
@@ -62,6 +79,10 @@ struct State {
     schema: Option<Arc<BatchSchema>>,
     dictionaries: HashMap<i64, Arc<Dictionary>>,
     delivered: Delivered,
+    /// Delivered by publishers that are gone, and not taken.
+    stale: usize,
+    /// Had a publisher, and waits for the next.
+    lost: bool,
     ended: bool,
     /// Closed by the application: what still arrives goes back unseen, until the publisher's end.
     draining: bool,
@@ -72,8 +93,8 @@ impl Subscription {
     pub fn new(folder: Arc<Folder>, target: Target, options: SubscriptionOptions, lane: &Arc<Lane>) -> Arc<Self> {
         let Target::Topic(topic) = target;
         let id = lane.next_id();
-        let state = Mutex::default();
-        let this = Arc::new(Self { id, lane: Arc::downgrade(lane), folder, topic, options, state });
+        let (state, figures) = (Mutex::default(), Arc::default());
+        let this = Arc::new(Self { id, lane: Arc::downgrade(lane), folder, topic, options, figures, state });
         lane.add_subscription(id, &this);
         this
     }
@@ -81,6 +102,11 @@ impl Subscription {
     /// Its id in events.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Its figures, which outlive it.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
     }
 
     /// Connects, or starts to wait for a publisher. [`Event::Connected`] follows, at once or later; after
@@ -94,7 +120,8 @@ impl Subscription {
         if state.ended || state.link.is_some() {
             return Ok(());
         }
-        if self.options.wait && state.watch.is_none() {
+        let wait = self.options.wait || state.lost;
+        if wait && state.watch.is_none() {
             // Before the first attempt, so that no publisher can appear unnoticed between the two.
             let watch = self.folder.watch()?;
             let source: Arc<dyn Source> = self.clone();
@@ -111,10 +138,11 @@ impl Subscription {
                     wire.key = Some(lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, LINK)?);
                 }
                 drop(wire);
+                self.figures.connected(&link);
                 state.link = Some(link);
                 Ok(())
             }
-            Err(TransportError::NotFound(_)) if self.options.wait => Ok(()),
+            Err(TransportError::NotFound(_)) if wait => Ok(()),
             Err(TransportError::Busy(_)) => {
                 lane.emit(self.id, Event::Retry);
                 Ok(())
@@ -130,6 +158,10 @@ impl Subscription {
     /// The oldest of the delivered batches was taken by the application: the publisher may send that much more.
     pub fn taken(&self) {
         let mut state = self.state.lock();
+        if state.stale > 0 {
+            state.stale -= 1;
+            return;
+        }
         let Some(bytes) = state.delivered.take() else { return };
         let link = state.link.clone();
         drop(state);
@@ -218,6 +250,9 @@ impl Subscription {
                 link.hang_up(&mut link.wire.lock());
                 lane.emit(self.id, Event::Retry);
             }
+            (None, Err(PlaneError::Transport(TransportError::Closed))) if self.options.reconnect => {
+                self.lost(state, &link, lane);
+            }
             (None, Err(PlaneError::Transport(TransportError::Closed))) => {
                 let lost = PlaneError::PublisherLost { topic: self.topic.clone() };
                 self.end(state, &link, lane, Some(lost));
@@ -234,7 +269,7 @@ impl Subscription {
         let result = endpoint.receive(BUDGET, &mut inbox);
         let FromPublisher { wrong, greeted, .. } = inbox;
         if let Some(tags) = greeted {
-            endpoint.tagged(tags.want_data_ext, &[self.topic.as_bytes()]);
+            endpoint.tagged(tags.want_data_ext, &[&Ticket::batches(&self.topic, &self.options.request)]);
             *returns = tags.returns.then(|| returns_of(&mut **endpoint)).flatten();
             match endpoint.flush() {
                 // It may have ended its stream at once: that is read before its absence counts.
@@ -257,7 +292,12 @@ impl Subscription {
 
     fn handle(&self, state: &mut State, link: &Arc<Link>, event: Arrived) -> Result<Option<Event>, PlaneError> {
         Ok(match event {
+            Arrived::Connected if std::mem::take(&mut state.lost) => {
+                self.figures.reconnected();
+                Some(Event::Reconnected)
+            }
             Arrived::Connected => Some(Event::Connected),
+            Arrived::Notice(fields) => self.figures.told(&fields)?.map(Event::Dropped),
             Arrived::Schema(decoded) => {
                 let shape = shape_of(&decoded.schema);
                 let DecodedSchema { schema, dictionaries, .. } = decoded;
@@ -293,6 +333,8 @@ impl Subscription {
                 state.ended = true;
                 Some(Event::Ended)
             }
+            Arrived::Error { code, message } if code == EVICTED => return Err(PlaneError::Evicted(message)),
+            Arrived::Error { code, message } if code == NOT_PERMITTED => return Err(PlaneError::NotPermitted(message)),
             Arrived::Error { code, message } => return Err(PlaneError::Remote { code, message }),
             Arrived::Alive => None,
         })

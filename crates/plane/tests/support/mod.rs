@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+pub mod policies;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -21,12 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Little memory: making it takes the time of most tests.
 pub fn options() -> PublisherOptions {
-    PublisherOptions {
-        memory: 8 << 20,
-        queue: Queue { batches: 64, bytes: 64 << 20 },
-        min_subscribers: 1,
-        per_subscriber: false,
-    }
+    PublisherOptions { memory: 8 << 20, queue: Queue { batches: 64, bytes: 64 << 20 }, ..PublisherOptions::default() }
 }
 
 /// A folder of sockets of its own.
@@ -122,6 +119,9 @@ pub struct Consumer {
     pub batches: VecDeque<Arc<Batch>>,
     pub connected: usize,
     pub retries: usize,
+    pub lost: usize,
+    pub reconnected: usize,
+    pub dropped: u64,
     pub ended: bool,
     pub failed: Option<PlaneError>,
     events: Vec<(u32, Event)>,
@@ -133,9 +133,13 @@ impl Consumer {
     }
 
     pub fn with(folder: Arc<Folder>, topic: &str, wait: bool) -> Result<Self, PlaneError> {
+        Self::with_options(folder, topic, SubscriptionOptions { wait, ..SubscriptionOptions::default() })
+    }
+
+    pub fn with_options(folder: Arc<Folder>, topic: &str, options: SubscriptionOptions) -> Result<Self, PlaneError> {
         let lane = Lane::new().expect("a lane");
         let target = Target::Topic(topic.into());
-        let subscription = Subscription::new(folder, target, SubscriptionOptions { wait }, &lane);
+        let subscription = Subscription::new(folder, target, options, &lane);
         subscription.connect()?;
         Ok(Self {
             lane,
@@ -143,6 +147,9 @@ impl Consumer {
             batches: VecDeque::new(),
             connected: 0,
             retries: 0,
+            lost: 0,
+            reconnected: 0,
+            dropped: 0,
             ended: false,
             failed: None,
             events: Vec::new(),
@@ -167,6 +174,9 @@ impl Consumer {
                 Event::Ended => self.ended = true,
                 Event::Failed(error) => self.failed = Some(error),
                 Event::Retry => self.retries += 1,
+                Event::Lost => self.lost += 1,
+                Event::Reconnected => self.reconnected += 1,
+                Event::Dropped(all) => self.dropped = all,
                 _ => panic!("an event that subscriptions do not have"),
             }
         }

@@ -40,6 +40,9 @@ pub struct ShmEndpoint {
     returns: Option<ReturnReader>,
     has_returns: bool,
     stopped: Flushed,
+    peer: Option<u32>,
+    /// Once what is queued is out, the peer reads an end.
+    ending: bool,
 }
 
 /// Which end of a connection this is.
@@ -54,7 +57,7 @@ pub(super) enum Side {
 impl ShmEndpoint {
     /// Takes a connected socket and checks whose process is at its other end.
     pub(super) fn new(socket: OwnedFd, side: Side) -> Result<Self, TransportError> {
-        check_peer(&socket)?;
+        let peer = check_peer(&socket)?;
         let (longest, lent) = match side {
             Side::Server => (MAX_REPLY, None),
             Side::Client => (MAX_PAYLOAD, Some(Lent::default())),
@@ -69,6 +72,8 @@ impl ShmEndpoint {
             returns: None,
             has_returns: false,
             stopped: Flushed::All,
+            peer,
+            ending: false,
         })
     }
 
@@ -79,6 +84,16 @@ impl ShmEndpoint {
         let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|e| TransportError::io("socketpair", e))?;
         Ok((Self::new(a, Side::Client)?, Self::new(b, Side::Client)?))
+    }
+
+    /// The process at the other end, where the system says.
+    pub fn peer(&self) -> Option<u32> {
+        self.peer
+    }
+
+    /// The peer reads an end after what is queued; what it sends is still received.
+    pub fn stop_sending(&mut self) {
+        self.ending = true;
     }
 
     /// Queues the server's first message.
@@ -209,11 +224,14 @@ impl Endpoint for ShmEndpoint {
     }
 
     fn flush(&mut self) -> Result<bool, TransportError> {
-        if self.output.queued() == 0 {
-            self.stopped = Flushed::All;
-            return Ok(true);
+        self.stopped = match self.output.queued() {
+            0 => Flushed::All,
+            _ => self.output.flush(&self.socket)?,
+        };
+        if self.ending && self.stopped == Flushed::All {
+            self.ending = false;
+            let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write); // a peer that is gone needs no end
         }
-        self.stopped = self.output.flush(&self.socket)?;
         Ok(self.stopped == Flushed::All)
     }
 

@@ -87,21 +87,32 @@ impl ShmListener {
     /// [`TransportError::Busy`] when the listener's queue is full. [`TransportError::OtherUser`].
     pub fn connect(folder: &Folder, name: &str) -> Result<ShmEndpoint, TransportError> {
         let file = Folder::file_name(name)?;
-        match probe(folder, &file) {
+        Self::connect_file(folder, &file).map_err(|error| match error {
+            TransportError::NotFound(_) => TransportError::NotFound(name.into()),
+            other => other,
+        })
+    }
+
+    /// Connects to a listener by the name of its file ([`Folder::files`]).
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_file(folder: &Folder, file: &str) -> Result<ShmEndpoint, TransportError> {
+        match probe(folder, file) {
             Ok(socket) => ShmEndpoint::new(socket, Side::Client),
             Err(TransportError::NotFound(_)) => {
                 // Whoever holds the lock may take its time, and an event loop waits for nobody: then the file stays.
                 if let Some(lock) = folder.try_lock()?
-                    && lock.identity(&file).is_some()
+                    && lock.identity(file).is_some()
                 {
                     // Under the lock nobody makes or takes over names: refused now means dead.
-                    match probe(folder, &file) {
+                    match probe(folder, file) {
                         Ok(socket) => return ShmEndpoint::new(socket, Side::Client),
-                        Err(TransportError::NotFound(_)) => lock.remove(&file)?,
+                        Err(TransportError::NotFound(_)) => lock.remove(file)?,
                         Err(error) => return Err(error),
                     }
                 }
-                Err(TransportError::NotFound(name.into()))
+                Err(TransportError::NotFound(file.into()))
             }
             Err(error) => Err(error),
         }
@@ -135,9 +146,11 @@ fn stream_socket() -> Result<OwnedFd, TransportError> {
         .map_err(|e| TransportError::io("socket", e))
 }
 
-/// Refuses a peer of another user.
-pub(super) fn check_peer(socket: impl AsFd) -> Result<(), TransportError> {
+/// Refuses a peer of another user; the process at the other end, where the system says.
+pub(super) fn check_peer(socket: impl AsFd) -> Result<Option<u32>, TransportError> {
     let peer = sockopt::socket_peercred(socket).map_err(|e| TransportError::io("SO_PEERCRED", e))?;
+    // A process of another namespace has no number here, and then the system says 0.
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
     let (peer, own) = (peer.uid.as_raw(), geteuid().as_raw());
-    if peer == own { Ok(()) } else { Err(TransportError::OtherUser { peer, own }) }
+    if peer == own { Ok(pid) } else { Err(TransportError::OtherUser { peer, own }) }
 }

@@ -1,0 +1,28 @@
+//! What the sender said about the stream, kept until its place in the sequence.
+
+use std::collections::VecDeque;
+
+use crate::{Fields, Limits, Result, Serial};
+
+/// Notices that may wait for the bodies of messages before them.
+const MAX_PENDING: u64 = 1 << 14;
+
+#[derive(Debug, Default)]
+pub(super) struct Notices(VecDeque<(Serial, Fields)>);
+
+impl Notices {
+    /// Comes before the message with number `before`.
+    pub fn add(&mut self, before: Serial, text: &str) -> Result<()> {
+        Limits::check("number of pending notices", self.0.len() as u64 + 1, MAX_PENDING)?;
+        self.0.push_back((before, Fields::parse(text)?));
+        Ok(())
+    }
+
+    /// The oldest, when the message with number `next` is the next one.
+    pub fn due(&mut self, next: Serial) -> Option<Fields> {
+        if self.0.front()?.0 != next {
+            return None;
+        }
+        self.0.pop_front().map(|(_, fields)| fields)
+    }
+}

@@ -1,0 +1,167 @@
+//! What a publisher knows of one subscriber: what it was given, lost and holds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arrowlane_memory::Block;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{ConnectionId, plain::Counted, policy::Policy};
+
+/// One subscriber's figures, as its publisher knows them.
+#[derive(Debug, Clone)]
+pub struct SubscriberStatistics {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// Its process, where the system says.
+    pub pid: Option<u32>,
+    /// How it is served.
+    pub policy: Policy,
+    /// What it is about.
+    pub standing: Standing,
+    /// Batches and bytes that it was sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Batches that it did not get, because its queue was full.
+    pub dropped: u64,
+    /// How often a sender had to wait for it.
+    pub waited: u64,
+    /// How long, all times together, the last one included if it is not over.
+    pub waited_for: Duration,
+    /// Batches sent and not yet taken.
+    pub in_flight: usize,
+    /// Batches that wait in the publisher for it.
+    pub queued: usize,
+    /// Batches (and dictionaries) that it holds or has not taken yet.
+    pub leases: usize,
+    /// Bytes of their blocks.
+    pub bytes: u64,
+    /// How long it has had the oldest batch among them.
+    pub oldest: Option<Duration>,
+}
+
+/// What a connection is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes part.
+    Active,
+    /// It gets no more, and holds leases still.
+    Ended,
+    /// As `Ended`, because it freed nothing for too long.
+    Evicted,
+}
+
+impl Standing {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Ended => "ended",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// Counts of one connection.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) sent: u64,
+    pub(super) dropped: u64,
+    pub(super) waited: u64,
+    waited_for: Duration,
+    blocked: Option<Instant>,
+}
+
+impl Ledger {
+    /// Somebody waits for this subscriber from now on.
+    pub(super) fn block(&mut self) {
+        if self.blocked.is_none() {
+            self.waited += 1;
+            self.blocked = Some(Instant::now());
+        }
+    }
+
+    /// Nobody does any more.
+    pub(super) fn unblock(&mut self) {
+        if let Some(since) = self.blocked.take() {
+            self.waited_for += since.elapsed();
+        }
+    }
+
+    pub(super) fn waited_for(&self) -> Duration {
+        self.waited_for + self.blocked.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+/// What one subscriber holds at this moment.
+#[derive(Default)]
+pub(super) struct Holding {
+    leases: AtomicUsize,
+    batches: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+impl Holding {
+    /// Batches and dictionaries.
+    pub(super) fn leases(&self) -> usize {
+        self.leases.load(Ordering::Acquire)
+    }
+
+    /// Batches alone: dictionaries are held as long as a subscriber reads.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.load(Ordering::Acquire)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+}
+
+/// Keeps a block until the last of its addresses came back from one subscriber.
+#[derive(Clone)]
+pub(super) struct Lent(Arc<Held>);
+
+struct Held {
+    block: Arc<Block>,
+    holding: Arc<Holding>,
+    is_batch: bool,
+    since: Duration,
+    /// What counts a batch for a client without credits.
+    _plain: Option<Counted>,
+}
+
+impl Lent {
+    pub(super) fn new(block: &Arc<Block>, holding: &Arc<Holding>, is_batch: bool, plain: Option<Counted>) -> Self {
+        holding.leases.fetch_add(1, Ordering::AcqRel);
+        holding.batches.fetch_add(usize::from(is_batch), Ordering::AcqRel);
+        holding.bytes.fetch_add(block.len() as u64, Ordering::AcqRel);
+        let held =
+            Held { block: Arc::clone(block), holding: Arc::clone(holding), is_batch, since: clock(), _plain: plain };
+        Self(Arc::new(held))
+    }
+
+    /// How long it has been lent; `None` for a dictionary.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.0.is_batch.then(|| clock().saturating_sub(self.0.since))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.holding.leases.fetch_sub(1, Ordering::AcqRel);
+        self.holding.batches.fetch_sub(usize::from(self.is_batch), Ordering::AcqRel);
+        self.holding.bytes.fetch_sub(self.block.len() as u64, Ordering::AcqRel);
+    }
+}
+
+/// A clock that only runs forward, exact to some milliseconds: reading it takes no system call.
+fn clock() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

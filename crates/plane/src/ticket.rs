@@ -1,0 +1,142 @@
+//! What a subscriber asks its publisher for.
+
+use arrowlane_dissociated::{Fields, ProtocolError};
+
+use crate::publisher::policy::{Overflow, Request};
+
+/// A payload that begins so asks for something else than batches.
+const CONTROL: u8 = 0;
+/// Asks for the publisher's figures.
+const STATISTICS: &[u8] = b"\0statistics";
+
+/// A subscriber's first message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ticket {
+    /// Batches of the topic. Without a request it is a client that knows of none, and of no notices either.
+    Batches(Option<Request>),
+    /// The publisher's figures, and nothing else.
+    Statistics,
+}
+
+impl Ticket {
+    /// Reads a ticket for `topic`: the topic, and behind a NUL what is asked for. A client that did not declare the
+    /// extension can ask for the topic alone.
+    pub(crate) fn parse(payload: &[u8], topic: &str, extended: bool) -> Result<Self, ProtocolError> {
+        if payload == topic.as_bytes() {
+            return Ok(Self::Batches(None));
+        }
+        if !extended || payload.first().is_none_or(|first| *first == CONTROL && payload != STATISTICS) {
+            return Err(wrong("it is not this topic"));
+        }
+        if payload == STATISTICS {
+            return Ok(Self::Statistics);
+        }
+        let rest = payload.strip_prefix(topic.as_bytes()).and_then(|rest| rest.strip_prefix(&[0]));
+        let text = std::str::from_utf8(rest.ok_or_else(|| wrong("it is not this topic"))?)
+            .map_err(|_| wrong("what it asks for is not UTF-8"))?;
+        Request::read(&Fields::parse(text)?).map(|request| Self::Batches(Some(request)))
+    }
+
+    /// The ticket that asks for `topic` under `request`.
+    pub(crate) fn batches(topic: &str, request: &Request) -> Vec<u8> {
+        let mut ticket = topic.as_bytes().to_vec();
+        ticket.push(0);
+        ticket.extend_from_slice(request.fields().as_str().as_bytes());
+        ticket
+    }
+
+    /// The ticket that asks for figures.
+    pub(crate) fn statistics() -> &'static [u8] {
+        STATISTICS
+    }
+}
+
+impl Request {
+    fn read(fields: &Fields) -> Result<Self, ProtocolError> {
+        let least_one = |name| match fields.number(name)? {
+            Some(0) => Err(wrong("a queue of nothing")),
+            other => Ok(other),
+        };
+        Ok(Self {
+            batches: least_one("queue_batches")?,
+            bytes: least_one("queue_bytes")?,
+            overflow: match fields.get("overflow") {
+                None => None,
+                Some(name) => Some(Overflow::named(name).ok_or_else(|| wrong("an overflow that does not exist"))?),
+            },
+            last: match fields.get("last") {
+                None | Some("0") => false,
+                Some("1") => true,
+                Some(_) => return Err(wrong("last is neither 0 nor 1")),
+            },
+        })
+    }
+
+    fn fields(&self) -> Fields {
+        let mut fields = Fields::default();
+        if let Some(batches) = self.batches {
+            fields.push("queue_batches", batches);
+        }
+        if let Some(bytes) = self.bytes {
+            fields.push("queue_bytes", bytes);
+        }
+        if let Some(overflow) = self.overflow {
+            fields.push("overflow", overflow.name());
+        }
+        if self.last {
+            fields.push("last", 1);
+        }
+        fields
+    }
+}
+
+fn wrong(detail: &str) -> ProtocolError {
+    ProtocolError::Layout { what: "ticket", detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_read_as_it_was_written() {
+        let all = Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
+        for request in [Request::default(), all] {
+            let ticket = Ticket::batches("a/b", &request);
+            assert_eq!(Ticket::parse(&ticket, "a/b", true).expect("read"), Ticket::Batches(Some(request)));
+        }
+        assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), Ticket::Batches(None));
+        assert_eq!(Ticket::parse(b"\0statistics", "a", true).expect("read"), Ticket::Statistics);
+        let unknown = Ticket::parse(b"a\0colour=red\0last=1", "a", true).expect("unknown names are passed over");
+        assert_eq!(unknown, Ticket::Batches(Some(Request { last: true, ..Request::default() })));
+    }
+
+    #[test]
+    fn hostile_tickets_are_refused() {
+        let cases: [&[u8]; 16] = [
+            b"",
+            b"b",
+            b"ab",
+            b"\0",
+            b"\0other",
+            b"\0statistics=",
+            b"a\0last",
+            b"a\0last=2",
+            b"a\0overflow=explode",
+            b"a\0queue_batches=0",
+            b"a\0queue_bytes=0",
+            b"a\0queue_batches=-1",
+            b"a\0queue_batches=99999999999999999999",
+            b"a\0queue_bytes=1e9",
+            b"a\0last=1\0last=1",
+            b"a\0\xff=1",
+        ];
+        for case in cases {
+            assert!(Ticket::parse(case, "a", true).is_err(), "{case:?}");
+        }
+        assert!(Ticket::parse(b"a\0last=1", "a", false).is_err(), "a plain client asks for the topic alone");
+        assert!(Ticket::parse(b"\0statistics", "a", false).is_err());
+        let long = [b"a\0x=".as_slice(), &vec![b'x'; 100_000]].concat();
+        assert!(Ticket::parse(&long, "a", true).is_err());
+    }
+}
