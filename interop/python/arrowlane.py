@@ -369,13 +369,16 @@ class _Plan:
 
     def batch(self, header, places, owner, dictionaries):
         cursor = _Cursor(header, places, owner, dictionaries)
-        arrays = self._run(lambda: [reader(cursor) for reader in self.readers], cursor)
+        return self._run(lambda: self._record_batch(header, cursor), cursor)
+
+    def _record_batch(self, header, cursor):
+        arrays = [reader(cursor) for reader in self.readers]
         if not arrays:
             empty = pa.StructArray.from_buffers(pa.struct([]), header.rows, [None], 0)
             return pa.RecordBatch.from_struct_array(empty).replace_schema_metadata(self.schema.metadata)
         if len(arrays[0]) != header.rows:
             raise ProtocolError(f"a column has {len(arrays[0])} rows, and its batch {header.rows}")
-        return self._run(lambda: pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def dictionary(self, header, places, owner, dictionaries):
         if header.id not in self.dictionaries:
@@ -393,6 +396,9 @@ class _Plan:
     def _run(make, cursor=None):
         try:
             made = make()
+        except KeyError as error:
+            raise UnsupportedType(f"pyarrow {pa.__version__} has no class for arrays of type number {error} (intervals of months, and of days "
+                                  "and milliseconds, are such): send another type") from error
         except (IndexError, StopIteration, RuntimeError) as error:
             raise ProtocolError("a batch has fewer columns or buffers than its schema") from error
         except (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError) as error:
@@ -726,9 +732,16 @@ class _Folder:
 
 _GREETING, _METADATA, _TAGGED, _LEND, _LENT, _RETIRE, _RETIRED = range(1, 8)
 _FRAME = struct.Struct("<IB3sQ")
+_CREDIT = struct.Struct("<IB3sQQ")
 _NONE = b"\0\0\0"
 _FROM_SERVER, _FROM_CLIENT = 64 << 20, 8 << 20
+# As plain numbers: combining the enumerations takes longer than a system call.
+_AT_ONCE_QUIETLY = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_CLOEXEC, _CLOEXEC_AT_ONCE = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+_CUT = int(socket.MSG_CTRUNC)
 _MAX_SEGMENTS, _MAX_AHEAD = 1024, 16_384
+_BEFORE = struct.pack("<B3sQB", _METADATA, _NONE, 0, 1)     # what follows the length of a metadata frame with a message
+_BETWEEN = struct.pack("<B3s", _TAGGED, _NONE)              # and that of a tagged frame
 
 
 def _frame(kind, tag=0, payload=b""):
@@ -851,17 +864,19 @@ class _Link:
         return self.closed and not self.held and not self.returned and not self.waiting
 
     def _flush(self):
-        freed = []
+        out = self.out
         while self.returned:
-            freed.extend(self.returned.popleft())
-        out = [self.out]
-        for start in range(0, len(freed), 65_536):
-            some = freed[start:start + 65_536]
-            out.append(_frame(_TAGGED, self.free_tag, struct.pack("<%dQ" % len(some), *some)))
+            freed = self.returned.popleft()
+            if self.returned:
+                freed = list(freed)
+                while self.returned and len(freed) < 65_536:
+                    freed.extend(self.returned.popleft())
+            if freed:
+                out += struct.pack("<IB3sQ%dQ" % len(freed), 8 * len(freed), _TAGGED, _NONE, self.free_tag, *freed)
         if self.consumed > self.credited and not self.closed:
             self.credited = self.consumed
-            out.append(_frame(_TAGGED, self.ext_tag, _U64.pack(self.credited)))
-        self.send(b"".join(out))
+            out += _CREDIT.pack(8, _TAGGED, _NONE, self.ext_tag, self.credited)
+        self.send(out)
         if self.closed:
             self.credited = self.consumed
             if self.finished() and not self.out:
@@ -870,7 +885,7 @@ class _Link:
     def send(self, data):
         """Sends what the socket takes at once, and keeps the rest. The lock is held, or nobody else has the link yet."""
         try:
-            sent = self.sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) if data else 0
+            sent = self.sock.send(data, _AT_ONCE_QUIETLY) if data else 0
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -896,9 +911,8 @@ class _Link:
 
     def receive(self, wait):
         """Reads what is there, or waits for it. False at the end of the connection, None when there is nothing."""
-        flags = socket.MSG_CMSG_CLOEXEC if wait else socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         try:
-            data, ancillary, how, _ = self.sock.recvmsg(1 << 16, 64, flags)
+            data, ancillary, how, _ = self.sock.recvmsg(1 << 16, 64, _CLOEXEC if wait else _CLOEXEC_AT_ONCE)
         except BlockingIOError:
             return None
         except _GONE:
@@ -908,7 +922,7 @@ class _Link:
                 fds = array.array("i")
                 fds.frombytes(content[:len(content) - len(content) % fds.itemsize])
                 self.fds.extend(fds)
-        if how & socket.MSG_CTRUNC or len(self.fds) > 4:
+        if how & _CUT or len(self.fds) > 4:
             raise ProtocolError("more descriptors came than were announced")
         if not data:
             return False
@@ -1079,7 +1093,7 @@ class Subscription:
         self._next, self._expected, self._began = 0, 0, False   # sequence numbers: to be delivered, to come
         self._headers, self._bodies = collections.deque(), {}
         self._ended = self._closed = False
-        self._known = self._known_header = None
+        self._known = self._known_header = self._shape = None   # the header that came last, as its bytes and decoded
         #: Key/values that were sent with the batch that came last.
         self.metadata = {}
 
@@ -1217,6 +1231,10 @@ class Subscription:
         """The next batch, or None to be asked again."""
         link = self._link
         while True:
+            if self._shape is not None and not self._headers:
+                batch = self._another()
+                if batch is not None:
+                    return batch
             frame = link.frames.next()
             if frame is not None:
                 batch = self._take(*frame)
@@ -1239,6 +1257,21 @@ class Subscription:
                 link.gone = True
                 raise PublisherLost(f"the publisher of {self.topic!r} went away in the middle of its stream: batches that are held "
                                     "stay valid; subscribe again")
+
+    def _another(self):
+        """The next batch where it differs from the one before in its number and addresses alone, as most do: read at one go."""
+        header, flatbuffer, count, shape = self._shape
+        frames = self._link.frames
+        if len(frames.data) - frames.at < shape.size:
+            return None
+        before, sequence, same, between, tag, _, pairs, *numbers = shape.unpack_from(frames.data, frames.at)
+        if (same != flatbuffer or sequence != self._expected or before[4:] != _BEFORE or between[4:] != _BETWEEN or pairs != count
+                or tag != 1 << 56 | sequence or self._bodies or _U32.unpack(before[:4])[0] != 5 + len(flatbuffer)
+                or _U32.unpack(between[:4])[0] != 16 + 16 * count):
+            return None
+        frames.at += shape.size
+        self._expected = self._next = (sequence + 1) & 0xFFFFFFFF
+        return self._batch(header, (numbers[::2], numbers[1::2]), sequence)
 
     def _take(self, kind, tag, payload):
         if kind == _METADATA:
@@ -1298,7 +1331,7 @@ class Subscription:
             if header.kind == _SCHEMA:
                 self._began, self._plan = True, _Plan(header, flatbuffer)
             elif header.kind == _BATCH:
-                self._known, self._known_header = flatbuffer, header
+                self._known, self._known_header, self._shape = flatbuffer, header, None
         self._expected = (sequence + 1) & 0xFFFFFFFF
         if header.kind == _SCHEMA:
             self._next = self._expected
@@ -1334,20 +1367,27 @@ class Subscription:
             number, self._next = self._next, (self._next + 1) & 0xFFFFFFFF
             self._headers.popleft()
             self._bodies.pop(number, None)
-            is_batch = header.kind == _BATCH
-            places, owner, bytes_ = self._place(header, body, number, is_batch)
-            # One without a body counts as one byte, so that it is waited for as well.
+            if header.kind == _BATCH:
+                if header is self._known_header and isinstance(body, tuple) and self._shape is None:
+                    shape = struct.Struct("<17sI%ds8sQQQ%dQ" % (len(self._known), 2 * len(body[0])))
+                    self._shape = header, self._known, len(body[0]), shape
+                return self._batch(header, body, number)
+            places, owner, bytes_ = self._place(header, body, number, False)
             self._link.consumed += bytes_ or 1
-            if not is_batch:
-                values = self._plan.dictionary(header, places, owner, self._dictionaries)
-                self._check(values)
-                self._dictionaries[header.id] = values
-                continue
-            batch = self._plan.batch(header, places, owner, self._dictionaries)
-            self._check(batch)
-            self.metadata = header.metadata
-            return batch
+            values = self._plan.dictionary(header, places, owner, self._dictionaries)
+            self._check(values)
+            self._dictionaries[header.id] = values
         return None
+
+    def _batch(self, header, body, number):
+        places, owner, bytes_ = self._place(header, body, number, True)
+        # One without a body counts as one byte, so that it is waited for as well.
+        self._link.consumed += bytes_ or 1
+        batch = self._plan.batch(header, places, owner, self._dictionaries)
+        if self._validate is not None:
+            self._check(batch)
+        self.metadata = header.metadata
+        return batch
 
     def _check(self, made):
         if self._validate == "full":
@@ -1522,6 +1562,12 @@ class _Pool:
     def take(self, nbytes):
         """A block, or None where every hole is too small."""
         size = max(1, -(-nbytes // _PAGE)) * _PAGE
+        if self.returned:
+            # What came back last fits most often, and is warm: it needs no look at the holes.
+            segment, start, length = last = self.returned.pop()
+            if length == size and segment.retired is None:
+                return _Block(segment, start, size, self.returned)
+            self.returned.append(last)
         self.collect()
         for segment in self.segments.values():
             if segment.retired is None:
@@ -1609,6 +1655,9 @@ class _Message:
             numbers = itertools.chain.from_iterable(zip(addresses, lengths))
             self.pairs = struct.pack("<%dQ" % (2 + 2 * len(lengths)), self.total, len(lengths), *numbers)
 
+    def pairs_out(self):
+        return [(address, length) for address, length in zip(self.addresses, self.lengths) if length]
+
     def frames(self, sequence):
         metadata = b"\x01" + _U32.pack(sequence) + self.flatbuffer
         if self.pairs is None:
@@ -1681,11 +1730,15 @@ class _Connection:
                 self.segments.add(block.segment.number)
                 self.write(_frame(_LEND, block.segment.number, _U64.pack(block.segment.size)), block.segment)
         if message.total:
-            hold = [0, message.holds]
-            for address, length in zip(message.addresses, message.lengths):
-                if length:
-                    hold[0] += 1
-                    self.held.setdefault(address, collections.deque()).append((length, hold))
+            out, held = message.pairs_out(), self.held
+            hold = [len(out), message.holds]
+            for address, length in out:
+                if address not in held:
+                    held[address] = (length, hold)
+                elif isinstance(held[address], tuple):
+                    held[address] = collections.deque((held[address], (length, hold)))
+                else:
+                    held[address].append((length, hold))
             self.leases += 1
             self.sent += message.total
         elif self.extended:
@@ -1710,7 +1763,7 @@ class _Connection:
                 self.join()
                 data = self.queue[0][0]
             try:
-                sent = self.sock.sendmsg([data], descriptors, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = self.sock.sendmsg([data], descriptors, _AT_ONCE_QUIETLY)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -1742,7 +1795,7 @@ class _Connection:
         self.unread = 0
         while True:
             try:
-                data = self.sock.recv(1 << 16, socket.MSG_DONTWAIT)
+                data = self.sock.recv(1 << 16, _AT_ONCE_QUIETLY)
             except BlockingIOError:
                 break
             if not data:
@@ -1786,12 +1839,14 @@ class _Connection:
             raise ProtocolError(f"tag {tag} means nothing here")
 
     def release(self, address):
-        entries = self.held.get(address)
-        if entries is None:
+        entry = self.held.pop(address, None)
+        if entry is None:
             raise ProtocolError(f"address {address} is not out")
-        length, hold = entries.popleft()
-        if not entries:
-            del self.held[address]
+        if not isinstance(entry, tuple):  # sent more than once: the oldest first, as the other side does
+            entries, entry = entry, entry.popleft()
+            if entries:
+                self.held[address] = entries
+        length, hold = entry
         self.freed += length
         hold[0] -= 1
         if not hold[0]:
@@ -1815,29 +1870,38 @@ class Writer:
     and of bytes otherwise; `numpy.asarray(writer["x"])` works. Memory comes as the batch before left it: write all of it.
     """
 
-    def __init__(self, schema, rows, block, places):
-        self.schema, self.rows, self._block, self._places = schema, rows, block, places
-        self._views, self._spent = {}, False
+    __slots__ = ("_layout", "_block", "_views", "_spent")
+
+    def __init__(self, layout, block):
+        self._layout, self._block, self._views, self._spent = layout, block, {}, False
+
+    @property
+    def schema(self):
+        return self._layout.schema
+
+    @property
+    def rows(self):
+        return self._layout.rows
 
     def column(self, name):
         if self._spent:
             raise Closed("this writer was sent: allocate another one")
-        if name not in self._views:
-            at = self.schema.get_field_index(name)
-            if at < 0:
+        view = self._views.get(name)
+        if view is None:
+            place = self._layout.columns.get(name)
+            if place is None:
                 raise InvalidArgument(f"the schema has no one column {name!r}")
-            offset, size = self._places[at]
+            offset, size, code = place
             view = _span(self._block, offset, size) if size else memoryview(bytearray())
-            code = _code_of(self.schema.field(at).type)
-            self._views[name] = view.cast(code) if code else view
-        return self._views[name]
+            self._views[name] = view = view.cast(code) if code else view
+        return view
 
     __getitem__ = column
 
     def batch(self):
         """The RecordBatch over this memory. Sending it sends the writer's bytes, without a copy."""
         columns = []
-        for field, (offset, size) in zip(self.schema, self._places):
+        for field, (offset, size) in zip(self.schema, self._layout.places):
             data = pa.foreign_buffer(self._block.address + offset, size, self._block) if size else _EMPTY
             columns.append(_fixed_array(field.type, self.rows, data))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
@@ -1851,6 +1915,69 @@ class Writer:
             except BufferError:
                 pass
         self._views, self._block = {}, None
+
+
+class _Layout:
+    """Where the columns of a writer lie. Depends on schema and rows alone, as does the message that is sent of it: the `template`,
+    made by the first batch of its kind."""
+
+    __slots__ = ("schema", "rows", "places", "columns", "size", "template")
+
+    def __init__(self, schema, rows):
+        self.schema, self.rows, self.places, self.columns, self.template = schema, rows, [], {}, None
+        at = 0
+        for field in schema:
+            width = _width_of(field.type)
+            if width is None:
+                raise UnsupportedType(f"column {field.name!r} of type {field.type} has no fixed width: build it over buffer(nbytes), "
+                                      "or send a finished batch")
+            size = (width * rows + 7) // 8
+            self.places.append((at, size))
+            self.columns[field.name] = None if field.name in self.columns else (at, size, _code_of(field.type))
+            at += -(-size // _ALIGN) * _ALIGN
+        self.size = at
+
+
+class _Template:
+    """A message but for its number and its addresses."""
+
+    __slots__ = ("struct", "before", "between", "numbers", "places", "total")
+
+    def __init__(self, message, base):
+        count = len(message.lengths)
+        self.struct = struct.Struct("<17sI%ds8sQ%dQ" % (len(message.flatbuffer), 2 + 2 * count))
+        self.before = _U32.pack(5 + len(message.flatbuffer)) + _BEFORE
+        self.between = (message.flatbuffer, _U32.pack(16 + 16 * count) + _BETWEEN)
+        self.numbers, self.places, self.total = [message.total, count], [], message.total
+        for address, length in zip(message.addresses, message.lengths):
+            if length:
+                self.places.append((len(self.numbers), address - base, length))
+            self.numbers += [0, length]
+
+
+class _InPlace:
+    """A writer's batch, as `_Message`."""
+
+    __slots__ = ("template", "block", "base", "total")
+
+    def __init__(self, template, block):
+        self.template, self.block, self.total = template, block, template.total
+        self.base = block.segment.number << _ADDRESS_BITS | block.start
+
+    @property
+    def holds(self):
+        return (self.block,)
+
+    def pairs_out(self):
+        base = self.base
+        return [(base + offset, length) for _, offset, length in self.template.places]
+
+    def frames(self, sequence):
+        template, base = self.template, self.base
+        numbers = template.numbers[:]
+        for at, offset, _ in template.places:
+            numbers[at] = base + offset
+        return template.struct.pack(template.before, sequence, *template.between, 1 << 56 | sequence, *numbers)
 
 
 def _code_of(kind):
@@ -1914,7 +2041,7 @@ class Publisher:
         self.topic, self.strict_zero_copy, self.timeout = topic, strict_zero_copy, timeout
         self._queue, self._least = (queue_batches, queue_bytes), min_subscribers
         self._schema = self._schema_message = self._writer = None
-        self._sink, self._templates = _Sink(), {}
+        self._sink, self._layouts = _Sink(), {}
         self._dictionaries, self._versions = {}, itertools.count(1)
         self._pool, self._connections, self._closed = _Pool(memory), {}, False
         self._lock, self._sending = threading.RLock(), threading.Lock()
@@ -1962,16 +2089,13 @@ class Publisher:
     def allocate(self, schema, rows, timeout=None):
         """A `Writer`: memory for `rows` rows without nulls, written in place. Types of fixed width, and fixed-size lists of them;
         other columns are built over `buffer(nbytes)`."""
-        places, at = [], 0
-        for field in schema:
-            width = _width_of(field.type)
-            if width is None:
-                raise UnsupportedType(f"column {field.name!r} of type {field.type} has no fixed width: build it over buffer(nbytes), "
-                                      "or send a finished batch")
-            size = (width * rows + 7) // 8
-            places.append((at, size))
-            at += -(-size // _ALIGN) * _ALIGN
-        return Writer(schema, rows, self._block(at, self._until(timeout)), places)
+        layout = self._layouts.get((id(schema), rows))
+        if layout is None:
+            layout = _Layout(schema, rows)
+            if len(self._layouts) >= 64:
+                self._layouts.clear()
+            self._layouts[id(schema), rows] = layout  # which keeps the schema, so that its id stays its own
+        return Writer(layout, self._block(layout.size, self._until(timeout)))
 
     def send(self, what, metadata=None, timeout=None):
         """Sends a RecordBatch, Table or `Writer` to every subscriber; returns their number when it is on its way.
@@ -1992,7 +2116,8 @@ class Publisher:
             else:
                 raise InvalidArgument(f"a RecordBatch, a Table or a Writer can be sent, not {type(what).__name__}")
             with self._lock:
-                self._wait(lambda: self._has_room(message), deadline)
+                if self._closed or not self._is_ready(message.total):
+                    self._wait(lambda: self._has_room(message.total), deadline)
                 count = self._put(message)
             if isinstance(what, Writer):
                 what._spend()
@@ -2022,6 +2147,10 @@ class Publisher:
         return _deadline(self.timeout if timeout is None else timeout)
 
     def _block(self, nbytes, deadline):
+        with self._lock:
+            block = None if self._closed else self._pool.take(nbytes)
+        if block is not None:
+            return block
         if nbytes > self._pool.memory:
             raise OutOfMemory(f"{nbytes} bytes can never fit into memory={self._pool.memory}: raise it, or send smaller batches")
         found = []
@@ -2051,19 +2180,12 @@ class Publisher:
             raise SchemaMismatch(f"the topic's schema is\n{self._schema}\nand this batch's\n{schema}")
 
     def _encode_writer(self, writer, metadata, deadline):
-        self._fix(writer.schema)
-        known = None if metadata else self._templates.get(writer.rows)
-        block = writer._block
-        if known is not None and known[0] == writer._places:
-            _, flatbuffer, offsets, lengths = known
-            base = block.segment.number << _ADDRESS_BITS | block.start
-            addresses = [base + offset if length else 0 for offset, length in zip(offsets, lengths)]
-            return _Message(flatbuffer, addresses, lengths, (block,))
+        layout, block = writer._layout, writer._block
+        if layout.template is not None and not metadata:
+            return _InPlace(layout.template, block)
         message = self._encode(writer.batch(), metadata, deadline)
-        if not metadata and len(self._templates) < 64 and set(message.holds) <= {block, None}:
-            base = block.segment.number << _ADDRESS_BITS | block.start
-            offsets = [address - base if length else 0 for address, length in zip(message.addresses, message.lengths)]
-            self._templates[writer.rows] = (writer._places, message.flatbuffer, offsets, message.lengths)
+        if not metadata and message.total:
+            layout.template = _Template(message, block.segment.number << _ADDRESS_BITS | block.start)
         return message
 
     def _encode(self, batch, metadata, deadline):
@@ -2131,18 +2253,22 @@ class Publisher:
 
     # Connections. All of it with the lock held.
 
-    def _has_room(self, message):
-        if self._pressed(message):
-            self._read_all()
+    def _is_ready(self, total):
+        """Whether all have room, as far as is known without reading what came back."""
+        count, (batches, most) = 0, self._queue
+        unread = min(_UNREAD, batches)
+        for connection in self._connections.values():
+            if connection.phase == "streaming":
+                count += 1
+                if connection.unread >= unread or connection.queue or not connection.has_room(total, batches, most):
+                    return False
+        return count >= self._least
+
+    def _has_room(self, total):
+        self._read_all()
         streaming = [c for c in self._connections.values() if c.phase == "streaming"]
         batches, most = self._queue
-        return len(streaming) >= self._least and all(c.has_room(message.total, batches, most) for c in streaming)
-
-    def _pressed(self, message):
-        batches, most = self._queue
-        unread = min(_UNREAD, batches)
-        return any(c.unread >= unread or c.unacknowledged is not None or not c.has_room(message.total, batches, most)
-                   for c in self._connections.values() if c.phase == "streaming")
+        return len(streaming) >= self._least and all(c.has_room(total, batches, most) for c in streaming)
 
     def _put(self, message):
         count = 0
@@ -2176,7 +2302,7 @@ class Publisher:
         """Has the thread look after what a call leaves behind: bytes that the socket did not take."""
         if connection.interest == _LATER and not rearm and not connection.queue:
             return
-        interest = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+        interest = _ARRIVALS
         if connection.queue and connection.unacknowledged is None:
             interest |= select.EPOLLOUT
         if rearm or interest != connection.interest:
@@ -2394,6 +2520,7 @@ class _Door(threading.Thread):
             publisher._flush(connection)
 
 
+_ARRIVALS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 _LATER = -1         # a connection's interest while the thread waits for company before it reads
 _publishers = {}    # weak references by identity
 
