@@ -104,7 +104,7 @@ describePython("Node reads what Python published", () => {
     expect((await subscription.next()).done).toBe(true);
   });
 
-  test("where it was written: allocated, and built over the publisher's memory in several blocks", async () => {
+  test("where it was written: allocated, and built over the publisher's memory in several segments", async () => {
     const { topic, python, does } = obeying("p = arrowlane.publish(topic, strict_zero_copy=True)");
     const subscription = stage.subscribe(topic);
     let pending = take(subscription);
@@ -116,9 +116,9 @@ describePython("Node reads what Python published", () => {
     expect(await python.told("at")).toEqual(location());
     expect([batch.column("i").get(999), batch.column("x").get(0), batch.column("x").get(999)]).toEqual([999, 1.5, 2.5]);
     expect(batch.zeroCopy).toBe(true);
-    // Two buffers of one's own, in blocks of their own: addresses that lie apart.
+    // Two buffers of one's own, in segments of their own: addresses that lie apart.
     pending = take(subscription);
-    await does("u, v = p.buffer(40), p.buffer(80); far = p.buffer(20 << 20)");
+    await does("u, far = p.buffer(40), p.buffer(8 << 20); v = far[:80]");
     await does("u.cast('i')[3] = 33; v.cast('d')[9] = 9.5");
     await does(`arrays = [pa.Array.from_buffers(f.type, 10, [None, pa.py_buffer(m)]) for f, m in zip(schema, (u, v))]`);
     await does("b = pa.record_batch(arrays, schema=schema); p.send(b); del b, arrays, u, v, far, at, w");

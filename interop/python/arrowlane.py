@@ -360,12 +360,12 @@ class _Plan:
         try:
             padded = bytes(flatbuffer) + b"\0" * (-len(flatbuffer) % 8)
             self.schema = pa.ipc.read_schema(pa.py_buffer(struct.pack("<Ii", 0xFFFFFFFF, len(padded)) + padded))
-        except (pa.ArrowException, ValueError, NotImplementedError) as error:
+            self.readers, self.dictionaries = [], {}
+            if len(self.schema) != len(header.fields):
+                raise ProtocolError("the schema has another number of fields than its header")
+            self.readers = [self._reader(field.type, ours) for field, ours in zip(self.schema, header.fields)]
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
             raise ProtocolError(f"the schema cannot be read: {error}") from error
-        self.readers, self.dictionaries = [], {}
-        if len(self.schema) != len(header.fields):
-            raise ProtocolError("the schema has another number of fields than its header")
-        self.readers = [self._reader(field.type, ours) for field, ours in zip(self.schema, header.fields)]
 
     def batch(self, header, places, owner, dictionaries):
         cursor = _Cursor(header, places, owner, dictionaries)
@@ -401,7 +401,7 @@ class _Plan:
                                   "and milliseconds, are such): send another type") from error
         except (IndexError, StopIteration, RuntimeError) as error:
             raise ProtocolError("a batch has fewer columns or buffers than its schema") from error
-        except (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError) as error:
+        except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, NotImplementedError) as error:
             raise ProtocolError(f"a batch does not fit its schema: {error}") from error
         if cursor is not None and (cursor.node_at != len(cursor.nodes) or cursor.at != len(cursor.lengths)):
             raise ProtocolError("a batch has more columns or buffers than its schema")
@@ -739,7 +739,7 @@ _FROM_SERVER, _FROM_CLIENT = 64 << 20, 8 << 20
 _AT_ONCE_QUIETLY = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _CLOEXEC, _CLOEXEC_AT_ONCE = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 _CUT = int(socket.MSG_CTRUNC)
-_MAX_SEGMENTS, _MAX_AHEAD = 1024, 16_384
+_MAX_SEGMENTS, _MAX_AHEAD, _MAX_BEHIND = 1024, 16_384, 4096
 _BEFORE = struct.pack("<B3sQB", _METADATA, _NONE, 0, 1)     # what follows the length of a metadata frame with a message
 _BETWEEN = struct.pack("<B3s", _TAGGED, _NONE)              # and that of a tagged frame
 
@@ -828,7 +828,7 @@ class _Link:
         self.held = {}                          # leases by number, and since when; None: not to be warned of
         self.returned = collections.deque()
         self.out = b""
-        self.consumed = self.credited = 0
+        self.consumed = self.credited = self.behind = 0
         self.waiting = self.closed = self.gone = self.drained = False
         self.cancelled = False
         self.lock = threading.Lock()
@@ -879,8 +879,8 @@ class _Link:
         self.send(out)
         if self.closed:
             self.credited = self.consumed
-            if self.finished() and not self.out:
-                self.hang_up()
+            if self.finished():
+                self.hang_up()  # which says all that could still be said
 
     def send(self, data):
         """Sends what the socket takes at once, and keeps the rest. The lock is held, or nobody else has the link yet."""
@@ -897,7 +897,11 @@ class _Link:
 
     def say(self, data):
         with self.lock:
-            self.send(self.out + data)
+            self.behind = self.behind + 1 if self.out else 0
+            if self.behind > _MAX_BEHIND:
+                raise ProtocolError("the publisher does not read its acknowledgements")
+            if not self.gone:
+                self.send(self.out + data)
 
     def hang_up(self):
         self.gone = True
@@ -936,7 +940,9 @@ class _Link:
             self.cancelled = True
             self.say(_frame(_TAGGED, self.ext_tag))
         self.flush()
-        if not self.gone:
+        if self.gone:
+            self.hang_up()
+        else:
             _keeper.soon()
 
     def drain(self):
@@ -1795,9 +1801,11 @@ class _Connection:
         self.unread = 0
         while True:
             try:
-                data = self.sock.recv(1 << 16, _AT_ONCE_QUIETLY)
+                data, _, how, _ = self.sock.recvmsg(1 << 16, 0, _AT_ONCE_QUIETLY)
             except BlockingIOError:
                 break
+            if how & _CUT:
+                raise ProtocolError("a subscriber sent descriptors")
             if not data:
                 raise ConnectionResetError
             self.frames.feed(data)
