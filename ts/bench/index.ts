@@ -1,4 +1,5 @@
 import { handoff } from "./handoff.js";
+import { python } from "./python.js";
 import { rate } from "./rate.js";
 import { recycle } from "./recycle.js";
 import type { BenchOptions } from "./rows.js";
@@ -6,4 +7,4 @@ import type { BenchOptions } from "./rows.js";
 export type { BenchOptions, Row } from "./rows.js";
 
 /** The benchmarks of `arrowlane bench NAME`: each prints its rows on standard output. */
-export const benches: Record<string, (options: BenchOptions) => Promise<void>> = { handoff, rate, recycle };
+export const benches: Record<string, (options: BenchOptions) => Promise<void>> = { handoff, python, rate, recycle };

@@ -74,8 +74,8 @@ export class Pair {
   }
 }
 
-/** One process. */
-class Helper {
+/** One process that does a half. */
+export class Helper {
   readonly #child: ChildProcess;
   #settle: { resolve(outcome: Outcome): void; reject(error: Error): void } | undefined;
   #ready: (() => void) | undefined;

@@ -64,7 +64,8 @@ function keyOf(placement: string, kind: string, payload: number, mode = "", colu
 
 let warned = false;
 
-function warnOfDebug(outcome: Outcome): void {
+/** Says once that figures of a debug build mean little. */
+export function warnOfDebug(outcome: Outcome): void {
   if (outcome.debug !== true || warned) return;
   warned = true;
   process.stderr.write(
