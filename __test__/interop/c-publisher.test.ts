@@ -16,7 +16,15 @@ const running: Raw[] = [];
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "arrowlane-c-"));
   const source = join(ROOT, "interop", "c", "publish.c");
-  execFileSync(process.env.CC ?? "cc", ["-O1", "-Wall", "-Wextra", "-Werror", source, "-o", join(folder, "publish")]);
+  execFileSync(process.env.CC ?? "cc", [
+    "-O1",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    source,
+    "-o",
+    join(folder, "publish"),
+  ]);
   sockets = dirname(socketOf(await stage.publish(freshTopic())));
 });
 afterEach(async () => {

@@ -1,4 +1,5 @@
 /** Peers that break the rules, at the Python module: an error for that connection, no crash, and nothing for anybody else. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { casesOf, hostile, keepCapture, type Raw, socketOf } from "../process/raw.js";
 import { first, freshTopic, numbers, Stage, take, until } from "../support.js";
@@ -76,7 +77,8 @@ for line in iter(told, ""):
     python.lines.length = 0;
     python.tell(topic);
     const [ended, code, descriptors] = await python.told<[string, string, number]>("end");
-    const expected = CODES[name] ?? (name.startsWith("segment-") ? /^ERR_(PROTOCOL|OUT_OF_MEMORY)$/ : /^ERR_PROTOCOL$/);
+    const expected =
+      CODES[name] ?? (name.startsWith("segment-") ? /^ERR_(PROTOCOL|OUT_OF_MEMORY)$/ : /^ERR_PROTOCOL$/);
     expect(ended).toBe(topic);
     expect(code).toEqual(typeof expected === "string" ? expected : expect.stringMatching(expected));
     expect(await peer.fate()).not.toBe("open");
@@ -192,13 +194,13 @@ for line in iter(told, ""):
       let last = 0;
       const fate = await (async () => {
         for (;;) {
-          const ended = await Promise.race([peer.fate(), new Promise<undefined>((done) => setTimeout(done, 20))]);
+          const ended = await Promise.race([peer.fate(), sleep(20, undefined)]);
           if (ended !== undefined) return ended;
           python.lines = python.lines.filter((line) => line.startsWith("path"));
           python.tell("send");
           await python.said("sent");
           // It may have been sent before the honest one took part.
-          const batch = await Promise.race([next, new Promise<undefined>((done) => setTimeout(done, 200))]);
+          const batch = await Promise.race([next, sleep(200, undefined)]);
           if (batch === undefined) continue;
           expect(first(batch)).toBeGreaterThan(last);
           last = first(batch);

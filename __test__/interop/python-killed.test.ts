@@ -2,7 +2,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "@jest/globals";
 import type { Batch } from "../../ts/index.js";
-import { Child, codeOf, connected, first, freshTopic, numbers, Stage, sharedMappings, take, until } from "../support.js";
+import {
+  Child,
+  codeOf,
+  connected,
+  first,
+  freshTopic,
+  numbers,
+  Stage,
+  sharedMappings,
+  take,
+  until,
+} from "../support.js";
 import { describePython, endPython, Python } from "./python-support.js";
 
 const stage = new Stage();
@@ -36,48 +47,59 @@ stream = arrowlane.subscribe(topic); held = next(stream); stream.close(); say("n
 };
 
 describePython("a Python subscriber killed", () => {
-  test.each(Object.entries(SUBSCRIBERS))("%s: the others go on, and every block returns", async (_, script) => {
-    const { publisher, subscriptions, pending } = await connected(stage);
-    const path = decodeURIComponent(new URL(publisher.uri.replace(/^shm:/, "file:")).pathname);
-    const victim = new Python(publisher.topic, script, { SOCKET: path });
-    let stop = false;
-    const received: number[] = [];
-    const reading = (async () => {
-      for (let batch = await pending[0]; ; batch = await take(subscriptions[0])) {
-        received.push(first(batch));
-        batch.dispose();
-      }
-    })();
-    const ended = codeOf(reading);
-    let b = 0;
-    const sending = (async () => {
-      while (!stop) {
-        await publisher.send(numbers(++b));
-        await sleep(1);
-      }
-    })();
-    await victim.said("now");
-    await sleep(20);
-    victim.kill();
-    await victim.ended;
-    const atDeath = b;
-    await until(() => b > atDeath + 20, "the publisher goes on");
-    stop = true;
-    await sending;
-    await until(() => publisher.subscribers === 1 && received.length === b, "the other one has all");
-    expect(received).toEqual(Array.from({ length: b }, (_, n) => (n + 1) * 1000));
-    await until(() => publisher.statistics().leases === 0, "every lease ended");
-    expect(publisher.statistics().bytesInUse).toBe(0);
-    await publisher.close();
-    await ended;
-  });
+  test.each(Object.entries(SUBSCRIBERS))(
+    "%s: the others go on, and every block returns",
+    async (_, script) => {
+      const { publisher, subscriptions, pending } = await connected(stage);
+      const path = decodeURIComponent(new URL(publisher.uri.replace(/^shm:/, "file:")).pathname);
+      const victim = new Python(publisher.topic, script, { SOCKET: path });
+      let stop = false;
+      const received: number[] = [];
+      const reading = (async () => {
+        for (let batch = await pending[0]; ; batch = await take(subscriptions[0])) {
+          received.push(first(batch));
+          batch.dispose();
+        }
+      })();
+      const ended = codeOf(reading);
+      let b = 0;
+      const sending = (async () => {
+        while (!stop) {
+          await publisher.send(numbers(++b));
+          await sleep(1);
+        }
+      })();
+      await victim.said("now");
+      await sleep(20);
+      victim.kill();
+      await victim.ended;
+      const atDeath = b;
+      await until(() => b > atDeath + 20, "the publisher goes on");
+      stop = true;
+      await sending;
+      await until(() => publisher.subscribers === 1 && received.length === b, "the other one has all");
+      expect(received).toEqual(Array.from({ length: b }, (_, n) => (n + 1) * 1000));
+      await until(() => publisher.statistics().leases === 0, "every lease ended");
+      expect(publisher.statistics().bytesInUse).toBe(0);
+      await publisher.close();
+      await ended;
+    },
+  );
 });
 
 describePython("a Python publisher killed", () => {
   test.each([
     ["before it sent anything", `p = arrowlane.publish(topic); say("now"); told()`, 0],
-    ["when its batches are held", `p = arrowlane.publish(topic); [p.send(numbers(n)) for n in range(3)]; say("now"); told()`, 3],
-    ["while it sends", `p = arrowlane.publish(topic)\nfor n in range(10**9): p.send(numbers(n)); n == 50 and say("now")`, 30],
+    [
+      "when its batches are held",
+      `p = arrowlane.publish(topic); [p.send(numbers(n)) for n in range(3)]; say("now"); told()`,
+      3,
+    ],
+    [
+      "while it sends",
+      `p = arrowlane.publish(topic)\nfor n in range(10**9): p.send(numbers(n)); n == 50 and say("now")`,
+      30,
+    ],
   ])("%s: its subscriber is told, and keeps what it holds", async (_, script, count) => {
     const before = sharedMappings();
     const topic = freshTopic();
@@ -121,7 +143,10 @@ held.clear()
 until(lambda: mappings() == 0)
 say("good")`,
     );
-    const victim = new Python(topic, `p = arrowlane.publish(topic); [p.send(numbers(n)) for n in range(3)]; told()`);
+    const victim = new Python(
+      topic,
+      `p = arrowlane.publish(topic); [p.send(numbers(n)) for n in range(3)]; told()`,
+    );
     await reader.said("three");
     victim.kill();
     await reader.said("lost");

@@ -6,9 +6,9 @@ import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "@jest/globals";
+import { socketOf } from "../process/raw.js";
 import { codeOf, first, freshTopic, isPending, Stage, settle, take, until } from "../support.js";
 import { plain } from "../unit/arrow-support.js";
-import { socketOf } from "../process/raw.js";
 import { describePython, endPython, Python } from "./python-support.js";
 
 const stage = new Stage();
@@ -88,7 +88,11 @@ describePython("Node reads what Python published", () => {
     const batch = await pending;
     expect([batch.length, batch.zeroCopy, [...batch.metadata]]).toEqual([37, true, [["day", "2026-03-01"]]]);
     await does("p.send(b.slice(5, 20)); p.send(b.slice(0, 0)); p.send(b)");
-    const [slice, none, whole] = [await take(subscription), await take(subscription), await take(subscription)];
+    const [slice, none, whole] = [
+      await take(subscription),
+      await take(subscription),
+      await take(subscription),
+    ];
     expect([slice.length, none.length]).toEqual([20, 0]);
     for (const { name } of batch.schema.fields) {
       const values = plain(batch.column(name));
@@ -110,17 +114,23 @@ describePython("Node reads what Python published", () => {
     let pending = take(subscription);
     await does("schema = pa.schema([('i', pa.int32()), ('x', pa.float64())]); w = p.allocate(schema, 1000)");
     await does("[w['i'].__setitem__(n, n) for n in range(1000)]; w['x'][0], w['x'][999] = 1.5, 2.5");
-    await does("at = arrowlane.location(w.batch()); p.send(w); say('at', json.dumps([at.memory, str(at.offset)]))");
+    await does(
+      "at = arrowlane.location(w.batch()); p.send(w); say('at', json.dumps([at.memory, str(at.offset)]))",
+    );
     const batch = await pending;
     const location = () => [batch.location?.memory, String(batch.location?.offset)];
     expect(await python.told("at")).toEqual(location());
-    expect([batch.column("i").get(999), batch.column("x").get(0), batch.column("x").get(999)]).toEqual([999, 1.5, 2.5]);
+    expect([batch.column("i").get(999), batch.column("x").get(0), batch.column("x").get(999)]).toEqual([
+      999, 1.5, 2.5,
+    ]);
     expect(batch.zeroCopy).toBe(true);
     // Two buffers of one's own, in segments of their own: addresses that lie apart.
     pending = take(subscription);
     await does("u, far = p.buffer(40), p.buffer(8 << 20); v = far[:80]");
     await does("u.cast('i')[3] = 33; v.cast('d')[9] = 9.5");
-    await does(`arrays = [pa.Array.from_buffers(f.type, 10, [None, pa.py_buffer(m)]) for f, m in zip(schema, (u, v))]`);
+    await does(
+      `arrays = [pa.Array.from_buffers(f.type, 10, [None, pa.py_buffer(m)]) for f, m in zip(schema, (u, v))]`,
+    );
     await does("b = pa.record_batch(arrays, schema=schema); p.send(b); del b, arrays, u, v, far, at, w");
     const apart = await pending;
     expect([apart.column("i").get(3), apart.column("x").get(9), apart.zeroCopy]).toEqual([33, 9.5, true]);
@@ -323,7 +333,9 @@ say("all", n + 1)`,
     const { does } = obeying("p = arrowlane.publish(topic); s = arrowlane.subscribe(topic).connect()");
     await does("w = p.allocate(numbers(1).schema, 5); w['i'][0] = 7; at = arrowlane.location(w.batch())");
     await does("p.send(w); batch = next(s)");
-    await does("there = arrowlane.location(batch); assert (at.memory, at.offset) == (there.memory, there.offset)");
+    await does(
+      "there = arrowlane.location(batch); assert (at.memory, at.offset) == (there.memory, there.offset)",
+    );
     await does("assert there.address != at.address and batch.column('i')[0].as_py() == 7");
     await does("del batch; until(lambda: p.statistics()[1:3] == (0, 0))");
     await does("p.close(); s.close(); del p, s, at, there, w; until(lambda: mappings() == 0)");

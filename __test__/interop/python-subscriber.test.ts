@@ -177,7 +177,9 @@ describePython("a lease of Python's", () => {
     const { publisher, does } = await holding();
     await publisher.send(numbers(1));
     await does("held.append(next(stream))");
-    await does("reader = threading.Thread(target=lambda: held.append(next(stream)), daemon=True); reader.start()");
+    await does(
+      "reader = threading.Thread(target=lambda: held.append(next(stream)), daemon=True); reader.start()",
+    );
     await does("held.pop(0)");
     await until(() => publisher.statistics().leases === 0, "it came back while the reader waits");
     await publisher.send(numbers(2));
@@ -287,7 +289,9 @@ told()`;
 
   test("ends from another thread while it waits", async () => {
     const { publisher, does } = await holding();
-    await does("reader = threading.Thread(target=lambda: held.extend(stream)); reader.start(); time.sleep(0.05)");
+    await does(
+      "reader = threading.Thread(target=lambda: held.extend(stream)); reader.start(); time.sleep(0.05)",
+    );
     await does("stream.close(); reader.join(); assert held == []");
     await until(() => publisher.subscribers === 0, "it has left");
   });

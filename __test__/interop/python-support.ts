@@ -13,7 +13,7 @@ const usable = spawnSync(interpreter, ["-c", "import pyarrow, os; os.memfd_creat
 if (!usable) console.warn("no Python with pyarrow found: Python at the other end is not tested");
 
 /** `describe`, left out where there is no Python with pyarrow. */
-export const describePython = usable ? describe : describe.skip;
+export const describePython: (name: string, tests: () => void) => void = usable ? describe : describe.skip;
 
 const PRELUDE = `
 import gc, json, os, sys, threading, time

@@ -7,4 +7,9 @@ import type { BenchOptions } from "./rows.js";
 export type { BenchOptions, Row } from "./rows.js";
 
 /** The benchmarks of `arrowlane bench NAME`: each prints its rows on standard output. */
-export const benches: Record<string, (options: BenchOptions) => Promise<void>> = { handoff, python, rate, recycle };
+export const benches: Record<string, (options: BenchOptions) => Promise<void>> = {
+  handoff,
+  python,
+  rate,
+  recycle,
+};

@@ -37,7 +37,9 @@ export async function python(options: BenchOptions = {}): Promise<void> {
         for (const { payload, warm, rounds } of PAYLOADS) {
           const task = { payload, warm, rounds: scaled(rounds, options), folder: folder.path };
           const jobs = [
-            ...MODES.map((mode) => () => handOff(interpreter, placement, mode, { ...task, name: `python-${serial++}` })),
+            ...MODES.map(
+              (mode) => () => handOff(interpreter, placement, mode, { ...task, name: `python-${serial++}` }),
+            ),
             ...Object.values(PEERS).map((mode) => () => byHand(interpreter, placement, mode, task)),
           ];
           const names = [...MODES, ...Object.keys(PEERS)];
@@ -61,7 +63,16 @@ export async function python(options: BenchOptions = {}): Promise<void> {
       const peers = Object.fromEntries(Object.keys(PEERS).map((name) => [name, figures(of(name), "p50")]));
       for (const mode of MODES) {
         const p99 = spread(figures(of(mode), "p99"));
-        const fields = { bench: "python", case: bytes(payload), unit: "us", better: "lower", payload, placement, mode, p99 } as const;
+        const fields = {
+          bench: "python",
+          case: bytes(payload),
+          unit: "us",
+          better: "lower",
+          payload,
+          placement,
+          mode,
+          p99,
+        } as const;
         rows.push(row(fields, figures(of(mode), "p50"), peers));
       }
     }
@@ -118,7 +129,12 @@ async function byHand(
   mode: string,
   task: Sized,
 ): Promise<Outcome> {
-  const side = new PythonSide(interpreter, a, task.folder, ["by-hand", mode, ...sizes(task), String(b ?? -1)]);
+  const side = new PythonSide(interpreter, a, task.folder, [
+    "by-hand",
+    mode,
+    ...sizes(task),
+    String(b ?? -1),
+  ]);
   return side.result.finally(() => side.stop());
 }
 
