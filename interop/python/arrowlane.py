@@ -858,7 +858,7 @@ class _Link:
         self.returned.append(lease.addresses)
         if self.waiting or self.closed or len(self.returned) >= _AT_ONCE:
             self.flush()
-        else:
+        if self.returned or self.out:
             _keeper.soon()
 
     def flush(self):
@@ -1050,25 +1050,29 @@ class _Keeper:
                 pass
             links, stirred, now = _live_links(), False, time.monotonic()
             for link in links:
-                if link.returned or link.out:
-                    stirred = True
+                before = len(link.returned), len(link.out)
+                if before != (0, 0):
                     link.flush()
+                    # A publisher that does not read is asked again, but not every few milliseconds for ever.
+                    stirred = stirred or before != (len(link.returned), len(link.out))
                 if link.closed and not link.gone:
                     link.drain()
             idle = 0 if stirred else idle + 1
             if idle >= _IDLE_TICKS:
-                self.ticking = False
-                if any(link.returned for link in links):
+                self.ticking, idle = False, 0
+                if any(link.returned and not link.out for link in links):  # since we looked
                     self.ticking = True
+                elif any(link.out for link in links):  # nobody reads: seldom from here on
+                    self.watching = True
             if now - looked >= self.patience():
                 looked = now
-                self.watching = any(link.held for link in links)
+                self.watching = any(link.held or link.returned or link.out for link in links)
                 for warning in [each for link in links for each in link.late(now)]:
                     try:
                         warnings.warn(warning, stacklevel=2)
                     except LeaseWarning as error:  # warnings are errors here: no caller is there to take it
                         sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            del links
+            links = link = None
 
     @staticmethod
     def patience():
@@ -2257,7 +2261,7 @@ class Publisher:
             return block is not None
 
         with self._lock:
-            self._wait(take, deadline)
+            self._wait(take, deadline, look_again=50)
         return found[0]
 
     def _fix(self, schema):
@@ -2464,8 +2468,11 @@ class Publisher:
         except (BlockingIOError, OSError):
             pass
 
-    def _wait(self, happened, deadline):
-        """Waits for something that subscribers bring about; the lock is held, and let go meanwhile."""
+    def _wait(self, happened, deadline, look_again=None):
+        """Waits for something that subscribers bring about; the lock is held, and let go meanwhile.
+
+        Looks every `look_again` milliseconds for what this process brings about, which tells nobody.
+        """
         while True:
             if self._closed:
                 raise Closed(f"the publisher of {self.topic!r} was closed")
@@ -2480,8 +2487,8 @@ class Publisher:
             left = _patiently(deadline)
             self._lock.release()
             try:
-                # Memory may also come back from this process, which tells nobody.
-                poll.poll(50 if left is None else max(1, min(50, round(left * 1000))))
+                limits = [ms for ms in (look_again, None if left is None else max(1, round(left * 1000))) if ms is not None]
+                poll.poll(min(limits, default=None))
             finally:
                 self._lock.acquire()
             try:
