@@ -1258,7 +1258,7 @@ class Subscription:
                 batch = self._another()
                 if batch is not None:
                     return batch
-            frame = link.frames.next()
+            frame = link.frames.next() if link.frames.at < len(link.frames.data) else None
             if frame is not None:
                 batch = self._take(*frame)
                 if batch is not None or self._ended:
