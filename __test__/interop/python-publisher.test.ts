@@ -9,24 +9,13 @@ import { afterEach, expect, test } from "@jest/globals";
 import { socketOf } from "../process/raw.js";
 import { codeOf, first, freshTopic, isPending, Stage, settle, take, until } from "../support.js";
 import { plain } from "../unit/arrow-support.js";
-import { describePython, endPython, Python } from "./python-support.js";
+import { describePython, endPython, OBEY, Python } from "./python-support.js";
 
 const stage = new Stage();
 afterEach(async () => {
   await endPython();
   await stage.clear();
 });
-
-/** A publisher that does what it is told, line by line. */
-const OBEY = `
-for line in iter(told, ""):
-    try:
-        exec(line)
-    except arrowlane.ArrowlaneError as error:
-        say("failed", error.code)
-    else:
-        say("done", line)
-`;
 
 /** Batches of every type that pyarrow can make. */
 const EVERY = `
@@ -70,11 +59,7 @@ def beyond(rows=37):
 function obeying(script = "", env = {}) {
   const topic = freshTopic();
   const python = new Python(topic, `${EVERY}${script}\nsay("ready")\n${OBEY}`, env);
-  const does = async (line: string) => {
-    python.lines.length = 0;
-    python.tell(line);
-    await python.said("done");
-  };
+  const does = (line: string) => python.does(line);
   return { topic, python, does };
 }
 

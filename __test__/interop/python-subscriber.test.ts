@@ -7,7 +7,7 @@ import { afterEach, expect, test } from "@jest/globals";
 import * as arrow from "apache-arrow";
 import { codeOf, freshTopic, numbers, numbersSchema, Stage, take, until } from "../support.js";
 import { batchOf, esm, plain, samples } from "../unit/arrow-support.js";
-import { describePython, endPython, Python } from "./python-support.js";
+import { describePython, endPython, OBEY, Python } from "./python-support.js";
 
 const stage = new Stage();
 afterEach(async () => {
@@ -29,14 +29,7 @@ const HOLD = `
 held = []
 stream = arrowlane.subscribe(topic).connect()
 say("connected")
-for line in iter(told, ""):
-    try:
-        exec(line)
-    except arrowlane.ArrowlaneError as error:
-        say("failed", error.code)
-    else:
-        say("done", line)
-`;
+${OBEY}`;
 
 async function echo() {
   const topic = freshTopic();
@@ -52,11 +45,7 @@ async function holding(script = HOLD, options: Parameters<typeof stage.publish>[
   const python = new Python(topic, script);
   await python.said("connected");
   await until(() => publisher.subscribers === 1, "it takes part");
-  const does = async (line: string) => {
-    python.lines.length = 0;
-    python.tell(line);
-    await python.said("done");
-  };
+  const does = (line: string) => python.does(line);
   return { publisher, python, does };
 }
 

@@ -39,6 +39,17 @@ def descriptors(): return len(os.listdir("/proc/self/fd"))
 def mappings(): return sum("/memfd:" in line for line in open("/proc/self/maps"))
 `;
 
+/** A script's end: does what it is told, line by line, until it is told an empty one. */
+export const OBEY = `
+for line in iter(told, ""):
+    try:
+        exec(line)
+    except arrowlane.ArrowlaneError as error:
+        say("failed", error.code)
+    else:
+        say("done", line)
+`;
+
 const running: Python[] = [];
 
 /** A Python process that runs a script with arrowlane at hand. `said` waits for a line, `fate` for a good end. */
@@ -50,6 +61,13 @@ export class Python extends Raw {
 
   tell(line = ""): void {
     this.process.stdin?.write(`${line}\n`);
+  }
+
+  /** Tells a script that ends in {@link OBEY} to do something, and waits until it has. */
+  async does(line: string): Promise<void> {
+    this.lines.length = 0;
+    this.tell(line);
+    await this.said("done");
   }
 
   /** What a line said behind its first word, as JSON. */
