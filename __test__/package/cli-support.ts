@@ -94,9 +94,10 @@ export class Workplace {
   }
 
   /** Any script of ours, with this folder of sockets. */
-  spawn(script: string, args: string[]): Running {
-    const env = { ...process.env, ARROWLANE_RUNTIME_DIR: this.path("sockets"), NODE_OPTIONS: "" };
-    const child = spawn(process.execPath, [script, ...args], { cwd: this.folder, env });
+  spawn(script: string, args: string[], program = process.execPath): Running {
+    const python = { PYTHONPATH: join(root, "interop", "python"), PYTHONDONTWRITEBYTECODE: "1" };
+    const env = { ...process.env, ...python, ARROWLANE_RUNTIME_DIR: this.path("sockets"), NODE_OPTIONS: "" };
+    const child = spawn(program, [script, ...args], { cwd: this.folder, env });
     const running = new Running(child);
     this.#running.add(running);
     running.ended.then(() => this.#running.delete(running));

@@ -39,6 +39,7 @@ describe("an error ends with status 1 and its code", () => {
     [["publish", "topic", "text.arrow"], "ERR_UNKNOWN_FORMAT"],
     [["publish", "topic", "."], "ERR_IO"],
     [["subscribe", "nobody", "--no-wait"], "ERR_TOPIC_NOT_FOUND"],
+    [["bench", "python", "--python", "no-such-python"], "ERR_UNSUPPORTED_PLATFORM"],
   ])("%j", async (args, code) => {
     const { status, stderr } = await place.run(...args);
     expect(stderr).toMatch(new RegExp(`^arrowlane: ${code}: `));

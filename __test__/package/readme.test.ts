@@ -2,7 +2,7 @@
 import { cpSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { root, Workplace } from "./cli-support.js";
+import { type Ended, root, Workplace } from "./cli-support.js";
 
 const place = new Workplace();
 afterAll(() => place.leave());
@@ -39,6 +39,36 @@ test("the first example runs as it stands and ends", async () => {
   );
   expect(firsts).toEqual(["20", "20.5", "21"]);
 });
+
+const python = process.env.ARROWLANE_PYTHON;
+
+test("every Python example that README shows is a file of examples/, word for word", () => {
+  const shown = [...readme.matchAll(/```python\n([\s\S]*?)```/g)].map(([, code]) => code);
+  expect(shown).toEqual(
+    ["subscribe.py", "publish.py"].map((name) => readFileSync(join(root, "examples", name), "utf8")),
+  );
+});
+
+(python === undefined ? test.skip : test)(
+  "the Python examples run as they stand, with each other and with Node.js",
+  async () => {
+    const run = (name: string) =>
+      name.endsWith(".py")
+        ? place.spawn(join(root, "examples", name), [], python).ended
+        : place.spawn(place.path(name), []).ended;
+    const frames = (stdout: Buffer) =>
+      [...stdout.toString().matchAll(/^1000000 rows, the first is (\d+)/gm)].map(([, first]) => first);
+    for (const [publisher, subscriber] of [
+      ["publish.py", "subscribe.py"],
+      ["publish.mjs", "subscribe.py"],
+      ["publish.py", "subscribe.mjs"],
+    ]) {
+      const [sent, got]: Ended[] = await Promise.all([run(publisher), run(subscriber)]);
+      expect([sent.status, sent.stderr, sent.stdout.toString()]).toEqual([0, "", "sent 3 frames\n"]);
+      expect([got.status, got.stderr, frames(got.stdout)]).toEqual([0, "", ["20", "21", "22"]]);
+    }
+  },
+);
 
 test("every worker gets the whole data set", async () => {
   const { status, stdout, stderr } = await place.spawn(place.path("workers.mjs"), []).ended;

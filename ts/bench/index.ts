@@ -1,5 +1,6 @@
 import { fanout } from "./fanout.js";
 import { handoff } from "./handoff.js";
+import { python } from "./python.js";
 import { rate } from "./rate.js";
 import { recycle } from "./recycle.js";
 import type { BenchOptions } from "./rows.js";
@@ -10,6 +11,7 @@ export type { BenchOptions, Row } from "./rows.js";
 export const benches: Record<string, (options: BenchOptions) => Promise<void>> = {
   fanout,
   handoff,
+  python,
   rate,
   recycle,
 };

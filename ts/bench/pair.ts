@@ -75,7 +75,7 @@ export class Pair {
   }
 }
 
-/** One process. */
+/** One process that does a half. */
 export class Helper {
   readonly #child: ChildProcess;
   #settle: { resolve(outcome: Outcome): void; reject(error: Error): void } | undefined;

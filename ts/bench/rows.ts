@@ -25,6 +25,8 @@ export interface BenchOptions {
   repeat?: number;
   /** A factor on the number of hand-offs per round: below 1 for a quick look, above it for a steadier p99. */
   scale?: number;
+  /** The Python of `bench python`: `$PYTHON`, else `python3`. It needs pyarrow. */
+  python?: string;
 }
 
 /** Least, median and greatest. */

@@ -64,7 +64,7 @@ function keyOf(placement: string, kind: string, payload: number, mode = "", colu
 
 let warned = false;
 
-/** Says once that the figures are those of a debug build. */
+/** Says once that figures of a debug build mean little. */
 export function warnOfDebug(outcome: Outcome): void {
   if (outcome.debug !== true || warned) return;
   warned = true;

@@ -6,11 +6,12 @@ import { wrongUsage } from "./usage.js";
 
 interface Options {
   json?: boolean;
+  python?: string;
 }
 
 /** What the benchmarks' module exports. */
 interface BenchModule {
-  benches: Record<string, (options: { json: boolean }) => Promise<void>>;
+  benches: Record<string, (options: { json: boolean; python?: string }) => Promise<void>>;
 }
 
 export function addBench(program: Command, stop: Stop): void {
@@ -19,6 +20,7 @@ export function addBench(program: Command, stop: Stop): void {
     .description("measure, beside what others reach on this machine in the same run")
     .argument("[name]", "which; without a name, their names are listed")
     .option("--json", "print one JSON object per line")
+    .option("--python <path>", "the Python of `bench python`, with pyarrow; else $PYTHON, else python3")
     .action(async (name: string | undefined, options: Options) => {
       // Benchmarks start and end processes of their own; signals end them as usual.
       stop.unlisten();
@@ -32,7 +34,7 @@ export function addBench(program: Command, stop: Stop): void {
       if (!Object.hasOwn(benches, name)) {
         throw wrongUsage(`there is no benchmark ${JSON.stringify(name)}: there are ${names.join(", ")}`);
       }
-      await benches[name]({ json: options.json ?? false });
+      await benches[name]({ json: options.json ?? false, python: options.python });
     });
 }
 
