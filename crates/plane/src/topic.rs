@@ -14,10 +14,12 @@ pub(crate) struct Tags {
     pub want_data_ext: u64,
     /// Whether it reads returns from a page that the subscriber hands it.
     pub returns: bool,
+    /// Whether it knows of policies: a subscriber may ask for one, and is told which it got.
+    pub policies: bool,
 }
 
 pub(crate) const TAGS: Tags =
-    Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3, returns: true };
+    Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3, returns: true, policies: true };
 
 /// The URI that a publisher greets with.
 pub(crate) fn uri(path: &Path, topic: &str) -> String {
@@ -27,7 +29,12 @@ pub(crate) fn uri(path: &Path, topic: &str) -> String {
         want_data: TAGS.want_data,
         free_data: Some(TAGS.free_data),
         want_data_ext: Some(TAGS.want_data_ext),
-        extra: vec![("boot".into(), boot_id()), ("topic".into(), topic.into()), ("returns".into(), "1".into())],
+        extra: vec![
+            ("boot".into(), boot_id()),
+            ("topic".into(), topic.into()),
+            ("returns".into(), "1".into()),
+            ("policies".into(), "1".into()),
+        ],
         ..DataUri::default()
     };
     uri.to_string()
@@ -48,6 +55,7 @@ pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneErro
         free_data: uri.free_data.unwrap_or(TAGS.free_data),
         want_data_ext: uri.want_data_ext.unwrap_or(uri.want_data),
         returns: uri.want_data_ext.is_some() && uri.extra("returns") == Some("1"),
+        policies: uri.want_data_ext.is_some() && uri.extra("policies") == Some("1"),
     };
     Ok((uri, tags))
 }
