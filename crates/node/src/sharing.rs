@@ -19,8 +19,8 @@ pub struct NativeView {
     pub columns: Option<Vec<u32>>,
     /// Whether silent copies are refused.
     pub strict: bool,
-    /// Which transport brought the batch.
-    pub via: String,
+    /// Which transport brought the batch, where it is opened.
+    pub via: Option<String>,
 }
 
 #[napi]
@@ -44,7 +44,7 @@ impl NativeLane {
         let View { rows: [begin, end], columns, strict } = view;
         let via = batch.via.to_owned();
         self.put_batch(batch);
-        Ok(Some(NativeView { begin: begin as f64, end: end as f64, columns, strict, via }))
+        Ok(Some(NativeView { begin: begin as f64, end: end as f64, columns, strict, via: Some(via) }))
     }
 
     /// Takes its reference from a token. `false` when it had none any more.
