@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test } from "@jest/globals";
 import * as arrow from "apache-arrow";
 import type { Batch } from "../../ts/index.js";
 import { describePython, endPython, Python } from "../interop/python-support.js";
-import { codeOf, connected, freshTopic, Stage, take } from "../support.js";
+import { codeOf, connected, Stage } from "../support.js";
 import { commonjs, plain } from "../unit/arrow-support.js";
 
 const stage = new Stage();
@@ -52,19 +52,18 @@ function bytesOf(width: number): Uint8Array {
   return bytes;
 }
 
-/** A column of bytes: uint8, or fixed-size binary with every fifth row null. */
+/** A column of bytes: uint8, or fixed-size binary with rows 4 and 8 null. */
 function column(bytes: Uint8Array, byteWidth?: number, nulls = false): arrow.Vector {
   const type = byteWidth === undefined ? new arrow.Uint8() : new arrow.FixedSizeBinary(byteWidth);
   const length = bytes.length / (byteWidth ?? 1);
-  const nullBitmap = nulls ? { nullBitmap: Uint8Array.of(0b11101111, 0b11011110, 0b1111), nullCount: 3 } : {};
+  const nullCount = [4, 8].filter((row) => row < length).length;
+  const nullBitmap = nulls ? { nullBitmap: Uint8Array.of(0b11101111, 0b11011110), nullCount } : {};
   return new arrow.Vector([arrow.makeData({ type, length, data: bytes, ...nullBitmap } as never)]);
 }
 
 /** What apache-arrow reads from such bytes. */
 function read(type: arrow.DataType, bytes: Uint8Array, width: number): unknown[] {
   const { buffer } = bytes.slice();
-  const { values } = arrow.makeVector([0]).data[0];
-  expect(values).toBeInstanceOf(Float64Array);
   const Values = type.ArrayType as unknown as new (buffer: ArrayBufferLike) => Uint8Array;
   const data = new Values(buffer);
   return plain(
@@ -112,17 +111,20 @@ describe.each(types)("%s", (_, width, typeOf) => {
     });
     expect(plain(batch.column("full").reinterpret(type))).toEqual(all);
     const some = batch.column("some").reinterpret(type);
-    const expected = all.map((value, n) => ([4, 8, 13].includes(n) ? null : value));
+    const expected = all.map((value, n) => ([4, 8].includes(n) ? null : value));
     expect(plain(some)).toEqual(expected);
     expect(some.nullCount).toBe(2);
     inPlace(batch.column("some"), some);
     const slice = batch.slice(3, 11);
     expect(plain(slice.column("some").reinterpret(type))).toEqual(expected.slice(3, 11));
     expect(plain(slice.column("some").reinterpret(type).slice(1, 4))).toEqual(expected.slice(4, 7));
-    for (const vector of [some, slice.column("full").reinterpret(type)]) {
-      const derived = vector.slice(1, 3);
-      batch.dispose();
-      slice.dispose();
+    const vectors = [some, slice.column("full").reinterpret(type)].map((vector) => ({
+      vector,
+      derived: vector.slice(1, 3),
+    }));
+    batch.dispose();
+    slice.dispose();
+    for (const { vector, derived } of vectors) {
       for (const look of [
         () => vector.get(0),
         () => [...vector],
@@ -155,11 +157,8 @@ test("a fixed-size binary row of several widths gives that many values; a part o
 
 test("bytes that are not a whole number of values are refused, and so are nulls that would not stay rows", async () => {
   const nulls = arrow.vectorFromArray([1, null, 3, 4], new arrow.Uint8());
-  const batch = await received({
-    seven: column(new Uint8Array(4)),
-    nulls,
-    wide: column(new Uint8Array(16), 4, true),
-  });
+  const batch = await received({ seven: column(new Uint8Array(4)), nulls });
+  const other = await received({ wide: column(new Uint8Array(32), 4, true) });
   expect(plain(batch.slice(0, 2).column("seven").reinterpret(new arrow.Int16()))).toEqual([0]);
   expect(await codeOf(() => batch.slice(0, 3).column("seven").reinterpret(new arrow.Int16()))).toBe(
     "ERR_INVALID_ARGUMENT",
@@ -170,17 +169,14 @@ test("bytes that are not a whole number of values are refused, and so are nulls 
   // Of the same width, rows stay rows; and where a slice has none, there is nothing to refuse.
   expect(plain(batch.column("nulls").reinterpret(new arrow.Int8()))).toEqual([1, null, 3, 4]);
   expect(plain(batch.slice(2).column("nulls").reinterpret(new arrow.Uint16()))).toEqual([0x0403]);
-  expect(await codeOf(() => batch.column("wide").reinterpret(new arrow.Int16()))).toBe(
+  expect(await codeOf(() => other.column("wide").reinterpret(new arrow.Int16()))).toBe(
     "ERR_INVALID_ARGUMENT",
   );
   batch.dispose();
 });
 
 test("bytes that do not lie as the type needs them are refused, never copied", async () => {
-  const batch = await received(
-    { bytes: column(bytesOf(8)), rows: column(bytesOf(12), 12) },
-    { memory: 1 << 20 },
-  );
+  const batch = await received({ bytes: column(bytesOf(8)) });
   for (const [begin, type, code] of [
     [1, new arrow.Int16(), "ERR_ALIGNMENT"],
     [4, new arrow.Float64(), "ERR_ALIGNMENT"],
@@ -229,7 +225,7 @@ test("columns and types of other kinds are refused by name", async () => {
   ]) {
     expect([String(type), await refused("bytes", type)]).toEqual([String(type), "ERR_INVALID_ARGUMENT"]);
   }
-  expect(await refused("bytes", new arrow.Decimal(0, 5, 32))).toBe("ERR_INVALID_ARGUMENT");
+  expect(await refused("bytes", new arrow.Decimal(0, 5, 32))).toBe("ERR_UNSUPPORTED_TYPE");
   expect(() => batch.column("i").reinterpret(new arrow.Float32())).toThrow("int32");
   batch.dispose();
 });
@@ -242,10 +238,10 @@ test("a column without rows has no values, and throws after dispose like all oth
 
 describePython("pyarrow's view", () => {
   test("gives the same values for the same bytes, of every type that both have", async () => {
-    const topic = freshTopic();
     const python = new Python(
-      topic,
+      "",
       `
+import base64
 import random
 random.seed(4)
 types = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(),
@@ -258,12 +254,16 @@ for n, type in enumerate(types):
     rows = [None if row % 7 == 3 else bytes([random.randrange(100) if k < max(1, width - 2) else 0 for k in range(width)]) for row in range(40)]
     columns[f"bytes{n}"] = pa.array(rows, pa.binary(width))
     columns[f"view{n}"] = columns[f"bytes{n}"].view(type)
-with arrowlane.publish(topic) as out:
-    out.send(pa.record_batch(columns))
-say("sent", len(types))
+sink = pa.BufferOutputStream()
+batch = pa.record_batch(columns)
+with pa.ipc.new_stream(sink, batch.schema) as writer:
+    writer.write(batch)
+say("stream", json.dumps(base64.b64encode(sink.getvalue()).decode()))
 `,
     );
-    const batch = await take(stage.subscribe(topic));
+    const { publisher, pending } = await connected(stage);
+    await publisher.send(arrow.tableFromIPC(Buffer.from(await python.told<string>("stream"), "base64")));
+    const batch = await pending[0];
     const count = batch.columnNames.length / 2;
     expect(count).toBe(25);
     for (let n = 0; n < count; n++) {
@@ -273,6 +273,5 @@ say("sent", len(types))
       inPlace(batch.column(`bytes${n}`), ours);
     }
     batch.dispose();
-    await python.said("sent");
   });
 });
