@@ -126,7 +126,7 @@ test("a token that nobody opens gives its reference back when its time is up, an
 
 test("a slice's or selection's token shows the same rows and columns", async () => {
   const { batch } = await received(batchOf(esm, samples(esm)));
-  const part = batch.slice(3, 30).select(["utf8", "dictionary", "struct", "int8"]);
+  const part: Batch = batch.slice(3, 30).select(["utf8", "dictionary", "struct", "int8"]);
   const token = part.share();
   const expected = part.columnNames.map((name) => plain(part.column(name)));
   part.dispose();

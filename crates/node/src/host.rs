@@ -11,7 +11,9 @@ use std::{
 };
 
 use arrowlane_memory::Block;
-use arrowlane_plane::{Batch, BatchSchema, Event, Lane, Outgoing, OutgoingDictionary, Publisher, Pulse, Subscription, sharing::Sharer};
+use arrowlane_plane::{
+    Batch, BatchSchema, Event, Lane, Outgoing, OutgoingDictionary, Publisher, Pulse, Subscription, sharing::Sharer,
+};
 use napi::sys;
 
 use crate::{
