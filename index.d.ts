@@ -46,6 +46,57 @@ export interface WriterOptions {
 	bytes?: number | Record<string, number>;
 }
 type UnknownColumns = any;
+/** A column of a batch: an apache-arrow Vector over the batch's bytes. */
+export interface Column<T extends DataType = UnknownColumns> extends Vector<T> {
+	/**
+	 * The bytes of a uint8 or fixed-size binary column as values of another fixed-width type: any but booleans and nested ones.
+	 * Never a copy; what it gives ends with the batch.
+	 *
+	 * A uint8 column of n × w bytes has n values of w bytes. A fixed-size binary one has as many values as rows where the widths
+	 * are the same, and k times as many where a row has k times the width. Nulls stay where the widths are the same, and are
+	 * refused elsewhere. Throws `ERR_INVALID_ARGUMENT` where the column or the type are none of these, or the widths do not
+	 * fit; `ERR_ALIGNMENT` where the bytes do not lie as the type needs them.
+	 *
+	 * ```js
+	 * const samples = batch.column("payload").reinterpret(new Float32()); // apache-arrow's Float32
+	 * ```
+	 */
+	reinterpret<R extends DataType>(type: R): Column<R>;
+}
+/** How a batch is shared. */
+export interface ShareOptions {
+	/**
+	 * Milliseconds for which the token keeps the batch while nobody opens it: 60,000 unless said otherwise. `Infinity`: until it
+	 * is opened or revoked, or this thread ends.
+	 */
+	timeout?: number;
+}
+/** A token as data: what `postMessage` and `structuredClone` make of it. */
+export interface BatchTokenData {
+	/** The version of this form. */
+	readonly version: number;
+	/** The process whose threads may open it. */
+	readonly process: number;
+	/** A random number of 128 bits, in hexadecimal digits. */
+	readonly id: string;
+}
+/**
+ * Stands for a batch in every thread of this process: post it, and `Batch.open` it there. See `Batch.share`.
+ *
+ * Posting it, or cloning it in another way, makes plain data of it that stands for the same batch. That has no methods:
+ * `Batch.revoke(token)` takes any.
+ */
+export declare class BatchToken implements BatchTokenData {
+	private constructor();
+	readonly version: number;
+	readonly process: number;
+	readonly id: string;
+	/**
+	 * Takes the token's own reference back, where nobody has opened it yet: from then on it opens only as long as somebody has a
+	 * handle of the batch. Returns whether it still had its reference. Doing it twice does nothing.
+	 */
+	revoke(): boolean;
+}
 /** The device that a batch's memory is on, as in the C Device Interface. */
 export interface Device {
 	/** `"cpu"` until other devices come. */
@@ -84,6 +135,17 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	 * `ERR_INVALID_ARROW`, `ERR_BAD_ADDRESS`, and then nothing was moved.
 	 */
 	static importFrom(arrayAddress: bigint, schemaAddress: bigint): Batch;
+	/**
+	 * Opens what `share` gave, or a clone of it, in any thread of this process: a handle of its own over the same bytes, which
+	 * ends like any other. It shows the rows and columns that the shared handle showed.
+	 *
+	 * The first `open` takes the token's own reference over. Later ones, and those after `revoke` or the time-out, need that
+	 * somebody in this process has a handle of the batch still, or `open` throws `ERR_LEASE_ENDED`. In another process it throws
+	 * `ERR_OTHER_PROCESS`.
+	 */
+	static open<T extends TypeMap = UnknownColumns>(token: BatchTokenData): Batch<T>;
+	/** `token.revoke()`, for clones as well, which have no methods. */
+	static revoke(token: BatchTokenData): boolean;
 	/** The schema, as apache-arrow knows it. Throws `ERR_UNSUPPORTED_TYPE` when it cannot hold a column. */
 	get schema(): Schema<T>;
 	/** Number of rows; known after dispose too, as `byteLength` is. */
@@ -107,7 +169,7 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	/** Whether this handle was disposed. */
 	get disposed(): boolean;
 	/** A column over the shared bytes. Throws `ERR_UNSUPPORTED_TYPE` when apache-arrow cannot hold its type. */
-	column<K extends keyof T & string>(name: K): Vector<T[K]>;
+	column<K extends keyof T & string>(name: K): Column<T[K]>;
 	/** The whole batch as an apache-arrow RecordBatch over the shared bytes. */
 	toArrow(): RecordBatch<T>;
 	/** Rows `begin` to `end` (as `Array.prototype.slice` counts) as a handle of their own on the same lease. */
@@ -119,6 +181,14 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	 * own, to be disposed like any other. Throws `ERR_OUT_OF_MEMORY` where the machine or the cgroup has not that much left.
 	 */
 	copy(): Batch<T>;
+	/**
+	 * A token for other threads of this process: post it, and `Batch.open` it there. Without a copy.
+	 *
+	 * The token has a reference of its own, so this handle may be disposed at once. The reference ends with the first of: it is
+	 * opened (then the new handle has it), `token.revoke()`, `timeout`, and the end of this thread. Several threads can open
+	 * one token as long as one handle lives. All of them have the same memory: what one writes into a column, the others see.
+	 */
+	share(options?: ShareOptions): BatchToken;
 	/**
 	 * Hands the batch to other native code by the C Device Interface: writes an `ArrowDeviceArray` (128 bytes) and an
 	 * `ArrowSchema` (72 bytes) to the caller's addresses. They hold a reference of their own: this handle may be disposed,
@@ -147,7 +217,7 @@ export interface SubscriptionEvent {
 	dropped?: number;
 }
 /** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
-export type ErrorCode = "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_NOT_PERMITTED" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
+export type ErrorCode = "ERR_ALIGNMENT" | "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_LEASE_ENDED" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_NOT_PERMITTED" | "ERR_OTHER_PROCESS" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
 /** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
 export declare class ArrowlaneError extends Error {
 	readonly code: ErrorCode;

@@ -1,11 +1,19 @@
-import type { RecordBatch, Schema, TypeMap, Vector } from "apache-arrow";
+import type { RecordBatch, Schema, TypeMap } from "apache-arrow";
 import type { BatchPlan } from "./arrow/plan.js";
 import { hasArrow } from "./arrow-layer.js";
 import { SharedBody } from "./body.js";
-import type { UnknownColumns } from "./columns.js";
+import type { Column, UnknownColumns } from "./columns.js";
 import { ArrowlaneError, DisposedError } from "./errors.js";
 import { lane, native } from "./native/lane.js";
 import { planOf } from "./schemas.js";
+import {
+  type BatchToken,
+  type BatchTokenData,
+  openShared,
+  revokeShared,
+  type ShareOptions,
+  share,
+} from "./sharing.js";
 
 /** The device that a batch's memory is on, as in the C Device Interface. */
 export interface Device {
@@ -60,7 +68,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
   readonly #body: SharedBody;
   readonly #part: Part;
   readonly #origin: BatchOrigin;
-  #vectors: (Vector | undefined)[] | undefined;
+  #vectors: (Column | undefined)[] | undefined;
   #arrow: RecordBatch<T> | undefined;
   #metadata: ReadonlyMap<string, string> | undefined;
   #disposed = false;
@@ -87,6 +95,28 @@ export class Batch<T extends TypeMap = UnknownColumns> {
   static importFrom(arrayAddress: bigint, schemaAddress: bigint): Batch {
     native(() => lane().native.importFrom(arrayAddress, schemaAddress));
     return batchFromScratch("import");
+  }
+
+  /**
+   * Opens what `share` gave, or a clone of it, in any thread of this process: a handle of its own over the same bytes, which
+   * ends like any other. It shows the rows and columns that the shared handle showed.
+   *
+   * The first `open` takes the token's own reference over. Later ones, and those after `revoke` or the time-out, need that
+   * somebody in this process has a handle of the batch still, or `open` throws `ERR_LEASE_ENDED`. In another process it throws
+   * `ERR_OTHER_PROCESS`.
+   */
+  static open<T extends TypeMap = UnknownColumns>(token: BatchTokenData): Batch<T> {
+    const { via, strict, begin, end, columns } = openShared(token);
+    const batch = batchFromRecord(lane().scratch, 0, via, { begin, end, columns: columns ?? undefined });
+    const { body } = inspect(batch);
+    body.strict = strict;
+    body.watch();
+    return batch as Batch<T>;
+  }
+
+  /** `token.revoke()`, for clones as well, which have no methods. */
+  static revoke(token: BatchTokenData): boolean {
+    return revokeShared(token);
   }
 
   /** The schema, as apache-arrow knows it. Throws `ERR_UNSUPPORTED_TYPE` when it cannot hold a column. */
@@ -154,7 +184,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
   }
 
   /** A column over the shared bytes. Throws `ERR_UNSUPPORTED_TYPE` when apache-arrow cannot hold its type. */
-  column<K extends keyof T & string>(name: K): Vector<T[K]> {
+  column<K extends keyof T & string>(name: K): Column<T[K]> {
     const body = this.#live();
     const plan = this.#plan();
     const { begin, end, columns } = this.#part;
@@ -171,7 +201,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
       vector = plan.columnVector(index, body.layout(), body, begin, end);
       this.#vectors[index] = vector;
     }
-    return vector as Vector<T[K]>;
+    return vector as Column<T[K]>;
   }
 
   /** The whole batch as an apache-arrow RecordBatch over the shared bytes. */
@@ -226,6 +256,17 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     const { begin, columns } = this.#part;
     native(() => lane().native.copy(handle, begin, this.length, columns?.slice()));
     return batchFromScratch("copy");
+  }
+
+  /**
+   * A token for other threads of this process: post it, and `Batch.open` it there. Without a copy.
+   *
+   * The token has a reference of its own, so this handle may be disposed at once. The reference ends with the first of: it is
+   * opened (then the new handle has it), `token.revoke()`, `timeout`, and the end of this thread. Several threads can open
+   * one token as long as one handle lives. All of them have the same memory: what one writes into a column, the others see.
+   */
+  share(options: ShareOptions = {}): BatchToken {
+    return share(this.#live(), this.#part, options);
   }
 
   /**
@@ -289,11 +330,11 @@ export function batchFromMailbox(at: number, via: string, strict: boolean | unde
   return batch;
 }
 
-function batchFromRecord(numbers: Float64Array, at: number, via: string): Batch {
+function batchFromRecord(numbers: Float64Array, at: number, via: string, part?: Part): Batch {
   const [handle, schema, rows, bytes] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]];
   const origin = { schema, bytes, lent: numbers[at + 4] === 1, via, annotated: numbers[at + 5] > 0 };
   const body = new SharedBody(handle, rows, hasArrow() ? planOf(schema) : undefined);
-  return new Batch(body, origin, { begin: 0, end: rows, columns: undefined });
+  return new Batch(body, origin, part ?? { begin: 0, end: rows, columns: undefined });
 }
 
 /** A handle of a batch that native code has just described in a record in the scratch array. */

@@ -1,5 +1,6 @@
 /** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
 export type ErrorCode =
+  | "ERR_ALIGNMENT"
   | "ERR_ARROW"
   | "ERR_BAD_ADDRESS"
   | "ERR_BAD_NAME"
@@ -17,9 +18,11 @@ export type ErrorCode =
   | "ERR_INVALID_DATA"
   | "ERR_INVALID_SCHEMA"
   | "ERR_IO"
+  | "ERR_LEASE_ENDED"
   | "ERR_MEMORY"
   | "ERR_NOT_A_BATCH"
   | "ERR_NOT_PERMITTED"
+  | "ERR_OTHER_PROCESS"
   | "ERR_OTHER_USER"
   | "ERR_OUT_OF_MEMORY"
   | "ERR_OUT_OF_SPACE"

@@ -10,6 +10,7 @@ useArrow(layer);
 
 export type { ColumnOf } from "./arrow/writer.js";
 export { Batch, type Device, type Location } from "./batch.js";
+export type { Column } from "./columns.js";
 export type { SubscriptionEvent } from "./diagnostics.js";
 export { ArrowlaneError, DisposedError, type ErrorCode, UnsupportedTypeError } from "./errors.js";
 export type {
@@ -28,6 +29,7 @@ export {
   publish,
 } from "./publisher.js";
 export type { Sendable, SendOptions } from "./sending.js";
+export { BatchToken, type BatchTokenData, type ShareOptions } from "./sharing.js";
 export type { SubscriberStream } from "./subscriber-stream.js";
 export {
   type SubscribeOptions,

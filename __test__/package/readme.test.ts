@@ -25,7 +25,13 @@ beforeAll(() => {
 });
 
 test("every example that README shows is a file of examples/, word for word", () => {
-  expect([...shown.keys()]).toEqual(["hello.mjs", "publish.mjs", "subscribe.mjs", "workers.mjs"]);
+  expect([...shown.keys()]).toEqual([
+    "hello.mjs",
+    "publish.mjs",
+    "subscribe.mjs",
+    "workers.mjs",
+    "share.mjs",
+  ]);
   for (const [name, code] of shown) {
     expect(code).toBe(readFileSync(join(root, "examples", name as string), "utf8"));
   }
@@ -74,6 +80,16 @@ test("every worker gets the whole data set", async () => {
   const { status, stdout, stderr } = await place.spawn(place.path("workers.mjs"), []).ended;
   expect([status, stderr]).toEqual([0, ""]);
   expect(stdout.toString()).toBe("a worker's sum: 499999500000\n".repeat(2));
+});
+
+test("every worker sums its half of the shared batch", async () => {
+  const { status, stdout, stderr } = await place.spawn(place.path("share.mjs"), []).ended;
+  expect([status, stderr]).toEqual([0, ""]);
+  expect(stdout.toString().split("\n").sort()).toEqual([
+    "",
+    "a half's sum: 124999750000",
+    "a half's sum: 374999750000",
+  ]);
 });
 
 test("it names every error code, and no other", () => {

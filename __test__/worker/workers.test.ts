@@ -2,52 +2,11 @@
  * Workers are environments of their own: each has its own handles, and its end, whenever and however it comes, gives
  * back everything that it held and takes nobody else with it.
  */
-import { describe, expect, test } from "@jest/globals";
-import { freshTopic, runChild } from "../support.js";
-
-/** For scripts: `worker(code)` runs code in a worker that can say things by `tell` and hears `told`. */
-const WORKERS = `
-import { Worker } from "node:worker_threads";
-const worker = (code, data = {}) => {
-  const it = new Worker(\`(async () => {
-    const { parentPort, workerData } = require("node:worker_threads");
-    const arrow = require("apache-arrow");
-    const { publish, subscribe, Batch } = await import(process.env.ARROWLANE_DIST + "/index.js");
-    const topic = process.env.TOPIC;
-    const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
-    const numbers = (b, rows = 10) => new arrow.Table({ i: arrow.vectorFromArray(Int32Array.from({ length: rows }, (_, n) => b * 1000 + n)) }).batches[0];
-    const tell = (what) => parentPort.postMessage(what);
-    \${code}
-  })().catch((error) => { console.error(error); process.exit(1); })\`, { eval: true, workerData: data, execArgv: [] });
-  it.heard = [];
-  it.on("message", (what) => it.heard.push(what));
-  it.on("error", (error) => { console.error(error); process.exitCode = 1; });
-  it.said = (what) => until(() => it.heard.includes(what));
-  return it;
-};
-const descriptors = () => readdirSync("/proc/self/fd").length;
-const mappings = () => readFileSync("/proc/self/maps", "utf8").split("\\n").filter((l) => l.includes("/memfd:")).length;
-import { readdirSync, readFileSync } from "node:fs";
-const { lane } = await import(process.env.ARROWLANE_DIST + "/native/lane.js");
-const counters = () => lane().native.counters();
-`;
-
-const wakeups = [
-  ["the loop's own poll handle", {}],
-  ["a threadsafe function", { ARROWLANE_WAKEUP: "threadsafe-function" }],
-] as const;
+import { describe, test } from "@jest/globals";
+import { ends as endsWith, wakeups } from "./worker-support.js";
 
 describe.each(wakeups)("woken by %s", (_, wakeup) => {
-  const ends = async (script: string, said: string[]) => {
-    const env = { TOPIC: freshTopic(), ...wakeup } as never;
-    const { code, signal, stdout, stderr } = await runChild(WORKERS + script, { env });
-    expect({ code, signal, stderr, said: stdout.split("\n").slice(0, -1) }).toEqual({
-      code: 0,
-      signal: null,
-      stderr: "",
-      said,
-    });
-  };
+  const ends = (script: string, said: string[]) => endsWith(script, said, wakeup);
 
   test("one publishes, others and the main thread subscribe", () =>
     ends(

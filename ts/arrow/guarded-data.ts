@@ -94,6 +94,27 @@ export class GuardedData<T extends DataType = DataType> extends Data<T> {
     );
   }
 
+  /** Other values in place of these, under the same guard; without nulls, or as many and null where these are. */
+  over<R extends DataType>(type: R, length: number, values: ElementArray): GuardedData<R> {
+    const guarded = guardedArray(this.#guard, values);
+    if (this.nullCount === 0) {
+      return new GuardedData(this.#guard, type, length, 0, [undefined, guarded, NO_BITMAP]);
+    }
+    const buffers: DataBuffers = [undefined, guarded, this.nullBitmap];
+    const { offset } = this;
+    return new GuardedData(
+      this.#guard,
+      type,
+      length,
+      this.nullCount,
+      buffers,
+      [],
+      undefined,
+      undefined,
+      offset,
+    );
+  }
+
   override slice(offset: number, length: number): Data<T> {
     this.#guard.check();
     const slice = super.slice(offset, length);

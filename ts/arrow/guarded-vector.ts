@@ -1,18 +1,25 @@
 import { type Data, type DataType, Vector } from "apache-arrow";
+import type { Column } from "../columns.js";
 import type { Guard } from "./guarded-array.js";
 import { GuardedData } from "./guarded-data.js";
+import { reinterpreted } from "./reinterpret.js";
 
 /**
  * apache-arrow's Vector over lent bytes. It differs where apache-arrow hands an iteration over to the typed array's
  * own iterator, which knows nothing of a dispose that comes while it runs: then the next step throws as all reads do.
  */
-class GuardedVector<T extends DataType = DataType> extends Vector<T> {
+class GuardedVector<T extends DataType = DataType> extends Vector<T> implements Column<T> {
   override [Symbol.iterator](): IterableIterator<T["TValue"] | null> {
     const [data] = this.data;
     const guard = GuardedData.guardOf(data);
     if (guard === undefined || data.nullCount !== 0 || data.stride !== 1) return super[Symbol.iterator]();
     if (!readsElements(data)) return super[Symbol.iterator]();
     return new ValuesIterator<T>(guard, data.values as ArrayLike<T["TValue"]>, data.length);
+  }
+
+  reinterpret<R extends DataType>(type: R): Column<R> {
+    // Vectors of ours have one Data each.
+    return vectorOf(reinterpreted(this.data[0] as Data as GuardedData, type)) as unknown as Column<R>;
   }
 }
 // To the caller it is a Vector.
@@ -57,6 +64,6 @@ class ValuesIterator<T extends DataType> implements IterableIterator<T["TValue"]
 }
 
 /** A Vector of one of our Data. */
-export function vectorOf<T extends DataType>(data: Data<T>): Vector<T> {
+export function vectorOf<T extends DataType>(data: Data<T>): Column<T> {
   return new GuardedVector<T>([data]);
 }

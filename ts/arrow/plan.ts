@@ -1,4 +1,5 @@
 import { type Data, type Field, type RecordBatch, type Schema, Struct, type Vector } from "apache-arrow";
+import type { Column } from "../columns.js";
 import { ArrowlaneError } from "../errors.js";
 import { Guard } from "./guarded-array.js";
 import { rowsData } from "./guarded-data.js";
@@ -101,7 +102,7 @@ export class BatchPlan {
   }
 
   /** Column `i` as a Vector; see {@link columnData}. */
-  columnVector(i: number, layout: Layout, body: BodyAccess, begin = 0, end = layout.rows): Vector {
+  columnVector(i: number, layout: Layout, body: BodyAccess, begin = 0, end = layout.rows): Column {
     return vectorOf(this.columnData(i, layout, body, begin, end));
   }
 

@@ -11,7 +11,9 @@ use std::{
 };
 
 use arrowlane_memory::Block;
-use arrowlane_plane::{Batch, BatchSchema, Event, Lane, Outgoing, OutgoingDictionary, Publisher, Pulse, Subscription};
+use arrowlane_plane::{
+    Batch, BatchSchema, Event, Lane, Outgoing, OutgoingDictionary, Publisher, Pulse, Subscription, sharing::Sharer,
+};
 use napi::sys;
 
 use crate::{
@@ -52,6 +54,7 @@ pub struct Tables {
     pub subscriptions: HashMap<u32, Arc<Subscription>>,
     pub pulses: HashMap<u32, Arc<Pulse>>,
     pub errors: HashMap<u32, (String, String)>,
+    pub sharer: Sharer,
 }
 
 /// Lives from the first use until the environment ends; used on its thread only.
@@ -271,7 +274,8 @@ impl Host {
     fn shut_down(&self) {
         // First what JavaScript held, then the lane: leases end while their connections still stand.
         let tables = std::mem::take(&mut *self.tables.borrow_mut());
-        let Tables { mut batches, mut dictionary_cells, mut blocks, .. } = tables;
+        let Tables { mut batches, mut dictionary_cells, mut blocks, sharer, .. } = tables;
+        drop(sharer);
         for entry in batches.clear() {
             entry.cells.iter().for_each(Cell::release);
         }

@@ -27,6 +27,7 @@ mod pulse;
 mod report;
 mod scratch;
 mod sending;
+mod sharing;
 mod subscribe;
 mod table;
 mod topics;

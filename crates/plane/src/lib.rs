@@ -24,6 +24,7 @@ mod publisher;
 mod pulse;
 mod recycle;
 mod retries;
+pub mod sharing;
 mod subscription;
 mod ticket;
 mod topic;
