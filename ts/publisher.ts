@@ -338,6 +338,7 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
       queueBytes: bytes,
       minSubscribers,
       perSubscriber,
+      strictZeroCopy: options.strictZeroCopy ?? false,
       policy,
     });
     return new Publisher(topic, natively.startPublisher(prepared), options);

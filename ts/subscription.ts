@@ -246,14 +246,14 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   }
 
   #connect(): void {
-    const { signal, wait = true, reconnect = false } = this.#options;
+    const { signal, wait = true, reconnect = false, strictZeroCopy = false } = this.#options;
     if (signal?.aborted) {
       this.#fail(signal.reason);
       return;
     }
     signal?.addEventListener("abort", this.#onAbort, { once: true });
     try {
-      const options = { wait, reconnect, ...this.#request };
+      const options = { wait, reconnect, strictZeroCopy, ...this.#request };
       const id = native(() => lane().native.subscribe(this.topic, options));
       this.#id = id;
       this.#figures = native(() => lane().native.figures(id));

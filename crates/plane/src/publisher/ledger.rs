@@ -152,6 +152,17 @@ impl Lent {
     }
 }
 
+impl AsRef<[u8]> for Lent {
+    /// All bytes of the block.
+    fn as_ref(&self) -> &[u8] {
+        let block = &self.0.block;
+        // SAFETY: a block's memory is valid for reads of its capacity while it lives, every byte of a pool's segment was
+        // written when it was made, and a block is not written any more once it was given away to be sent: the writer's
+        // buffers were detached before (`node`), and `pack` had filled it.
+        unsafe { std::slice::from_raw_parts(block.as_ptr().as_ptr(), block.capacity()) }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.holding.leases.fetch_sub(1, Ordering::AcqRel);
