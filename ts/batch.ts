@@ -132,7 +132,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return this.#origin.lent && this.#body.copiedBytes === 0;
   }
 
-  /** Which transport brought it: `"shm"`; `"import"` and `"copy"` for batches made here. */
+  /** Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; `"import"` and `"copy"` for batches made here. */
   get via(): string {
     return this.#origin.via;
   }

@@ -24,7 +24,10 @@ export interface SubscribeOptions extends PolicyRequest {
   onReconnect?: (reconnects: number) => void;
   /** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
   signal?: AbortSignal;
-  /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
+  /**
+   * Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type; fail with it when the publisher
+   * cannot share its memory.
+   */
   strictZeroCopy?: boolean;
 }
 
@@ -38,7 +41,7 @@ export interface SubscriptionStatistics {
   readonly dropped: number;
   /** Batches that arrived and were not taken yet. */
   readonly queued: number;
-  /** Leases that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
+  /** Leases of shared memory that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
   readonly leases: number;
   readonly bytes: number;
   /** How often it went over to another publisher. */
