@@ -819,7 +819,7 @@ class _Frames:
             return None
         self.at = begin + total
         body = pa.allocate_buffer(total)
-        memoryview(body)[:] = memoryview(self.data)[begin:self.at]
+        memoryview(body).cast("B")[:] = memoryview(self.data)[begin:self.at]
         return _TAGGED, tag, body
 
 

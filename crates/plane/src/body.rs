@@ -194,7 +194,7 @@ impl Drop for Body {
 /// Device and inode behind a descriptor.
 pub fn identity_of(descriptor: std::os::fd::BorrowedFd<'_>) -> Option<[u64; 2]> {
     let stat = rustix::fs::fstat(descriptor).ok()?;
-    Some([stat.st_dev, stat.st_ino])
+    Some(arrowlane_transport::system::identity(&stat).into())
 }
 
 type Span = Option<(NonNull<u8>, usize)>;

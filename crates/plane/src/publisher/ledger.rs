@@ -9,7 +9,7 @@ use std::{
 };
 
 use arrowlane_memory::Block;
-use rustix::time::{ClockId, clock_gettime};
+use arrowlane_transport::system::coarse_clock as clock;
 
 use super::{ConnectionId, plain::Counted, policy::Policy};
 
@@ -169,10 +169,4 @@ impl Drop for Held {
         self.holding.batches.fetch_sub(usize::from(self.is_batch), Ordering::AcqRel);
         self.holding.bytes.fetch_sub(self.block.len() as u64, Ordering::AcqRel);
     }
-}
-
-/// A clock that only runs forward, exact to some milliseconds: reading it takes no system call.
-fn clock() -> Duration {
-    let now = clock_gettime(ClockId::MonotonicCoarse);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

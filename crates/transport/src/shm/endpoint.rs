@@ -80,10 +80,7 @@ impl ShmEndpoint {
 
     /// Two connected endpoints, for tests and for peers in one process.
     pub fn pair() -> Result<(Self, Self), TransportError> {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|e| TransportError::io("socketpair", e))?;
+        let (a, b) = crate::system::stream_pair().map_err(|e| TransportError::io("socketpair", e))?;
         Ok((Self::new(a, Side::Client)?, Self::new(b, Side::Client)?))
     }
 

@@ -14,6 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use crate::{
     TransportError,
     frame::{HEADER, Header, Kind, MAX_BODY},
+    system::{RECEIVING, keep_from_children},
 };
 
 /// First size of the buffer; it grows as the bytes of a longer frame really arrive, never on a peer's word.
@@ -84,7 +85,7 @@ impl Input {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut self.buffer[self.end..])];
-            match recvmsg(&socket, &mut parts, &mut control, RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC) {
+            match recvmsg(&socket, &mut parts, &mut control, RECEIVING) {
                 Ok(received) => break received,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(Read::Nothing),
@@ -95,7 +96,7 @@ impl Input {
         let before = self.descriptors.len();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
+                self.descriptors.extend(descriptors.inspect(keep_from_children));
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) && self.descriptors.len() - before < MAX_DESCRIPTORS {

@@ -9,11 +9,12 @@ use std::{
 
 use arrowlane_memory::shared::Segment;
 use bytes::{Buf, Bytes};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, send, sendmsg};
 
 use crate::{
     TransportError,
     frame::{Header, Kind},
+    system::QUIETLY,
 };
 
 /// Bodies up to this are copied behind what is queued before them: that costs less than a system call.
@@ -208,11 +209,10 @@ impl Output {
 
 impl Outlet for OwnedFd {
     fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let Some(descriptor) = descriptor else {
             return match parts {
-                [only] => send(self, only, flags),
-                _ => sendmsg(self, parts, &mut SendAncillaryBuffer::default(), flags),
+                [only] => send(self, only, QUIETLY),
+                _ => sendmsg(self, parts, &mut SendAncillaryBuffer::default(), QUIETLY),
             };
         };
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -220,7 +220,7 @@ impl Outlet for OwnedFd {
         let descriptors = [descriptor.as_fd()];
         let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
         debug_assert!(fits, "the space was sized for one descriptor");
-        sendmsg(self, parts, &mut control, flags)
+        sendmsg(self, parts, &mut control, QUIETLY)
     }
 }
 
