@@ -1,11 +1,9 @@
 import { AsyncResource } from "node:async_hooks";
-import type { RecordBatch, Schema, Table, TypeMap } from "apache-arrow";
+import type { Schema, TypeMap } from "apache-arrow";
 import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
-import type { Batch } from "./batch.js";
 import { ArrowlaneError, describe } from "./errors.js";
-import { checkMetadata } from "./metadata.js";
 import { Kind, lane, native, translated } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";

@@ -157,6 +157,14 @@ say("codes", json.dumps(codes))`,
 describePython("a hostile subscriber of Python's publisher", () => {
   const cases = casesOf("subscribe");
 
+  /** What is right with publishers that greet with `returns=1` and `policies=1`, which Python's does not. */
+  const beyondPython = new Set([
+    "open:a-page-with-nothing-in-it",
+    "open:notes-honestly",
+    "open:writes-all-over-what-is-not-its-own",
+    "open:asks-for-everything-and-what-does-not-exist",
+  ]);
+
   describe("harms nobody but itself", () => {
     let python: Python;
     let topic: string;
@@ -208,7 +216,7 @@ for line in iter(told, ""):
           next = take(honest);
         }
       })();
-      expect(fate).toBe(name.startsWith("open:") ? "open" : "closed");
+      expect(fate).toBe(name.startsWith("open:") && !beyondPython.has(name) ? "open" : "closed");
       next.catch(() => {});
       honest.close();
       python.lines = python.lines.filter((line) => line.startsWith("path"));

@@ -37,12 +37,16 @@ impl Ticket {
         Request::read(&Fields::parse(text)?).map(|request| Self::Batches(Some(request)))
     }
 
-    /// The ticket that asks for `topic` under `request`.
-    pub(crate) fn batches(topic: &str, request: &Request) -> Vec<u8> {
+    /// The ticket that asks for `topic` under `request`. `None` when something is asked for that a publisher without
+    /// policies cannot give.
+    pub(crate) fn batches(topic: &str, request: &Request, policies: bool) -> Option<Vec<u8>> {
         let mut ticket = topic.as_bytes().to_vec();
+        if !policies {
+            return (*request == Request::default()).then_some(ticket);
+        }
         ticket.push(0);
         ticket.extend_from_slice(request.fields().as_str().as_bytes());
-        ticket
+        Some(ticket)
     }
 
     /// The ticket that asks for figures.
@@ -102,9 +106,11 @@ mod tests {
     fn what_is_asked_for_is_read_as_it_was_written() {
         let all = Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
         for request in [Request::default(), all] {
-            let ticket = Ticket::batches("a/b", &request);
+            let ticket = Ticket::batches("a/b", &request, true).expect("a ticket");
             assert_eq!(Ticket::parse(&ticket, "a/b", true).expect("read"), Ticket::Batches(Some(request)));
         }
+        let simple = |request| Ticket::batches("a/b", &request, false);
+        assert_eq!((simple(Request::default()), simple(all)), (Some(b"a/b".to_vec()), None));
         assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), Ticket::Batches(None));
         assert_eq!(Ticket::parse(b"\0statistics", "a", true).expect("read"), Ticket::Statistics);
         let unknown = Ticket::parse(b"a\0colour=red\0last=1", "a", true).expect("unknown names are passed over");

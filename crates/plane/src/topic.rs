@@ -14,12 +14,20 @@ pub(crate) struct Tags {
     pub want_data_ext: u64,
     /// Whether it reads returns from a page that the subscriber hands it.
     pub returns: bool,
+    /// Whether it knows of policies: a subscriber may ask for one, and is told which it got.
+    pub policies: bool,
     /// How bodies come: `"shm"`, lent, or `"unix"`, inside their messages.
     pub via: &'static str,
 }
 
-pub(crate) const TAGS: Tags =
-    Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3, returns: true, via: LENT };
+pub(crate) const TAGS: Tags = Tags {
+    want_data: 1 << 62 | 1,
+    free_data: 1 << 62 | 2,
+    want_data_ext: 1 << 62 | 3,
+    returns: true,
+    policies: true,
+    via: LENT,
+};
 
 /// The scheme of a publisher that lends its memory.
 const LENT: &str = "shm";
@@ -32,6 +40,7 @@ pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {
     if !lending.copies() {
         extra.push(("returns".into(), "1".into()));
     }
+    extra.push(("policies".into(), "1".into()));
     let uri = DataUri {
         scheme: if lending.copies() { INLINE } else { LENT }.into(),
         path: path.to_string_lossy().into_owned(),
@@ -60,6 +69,7 @@ pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneErro
         free_data: uri.free_data.unwrap_or(TAGS.free_data),
         want_data_ext: uri.want_data_ext.unwrap_or(uri.want_data),
         returns: uri.want_data_ext.is_some() && uri.extra("returns") == Some("1"),
+        policies: uri.want_data_ext.is_some() && uri.extra("policies") == Some("1"),
         via,
     };
     Ok((uri, tags))

@@ -251,7 +251,12 @@ impl Subscription {
         let result = endpoint.receive(BUDGET, &mut inbox);
         let FromPublisher { wrong, greeted, .. } = inbox;
         if let Some(tags) = greeted {
-            endpoint.tagged(tags.want_data_ext, &[&Ticket::batches(&self.topic, &self.options.request)]);
+            let Some(ticket) = Ticket::batches(&self.topic, &self.options.request, tags.policies) else {
+                return Err(PlaneError::NotPermitted(
+                    "this publisher serves everybody alike: it knows of no policies".into(),
+                ));
+            };
+            endpoint.tagged(tags.want_data_ext, &[&ticket]);
             *returns = tags.returns.then(|| returns_of(&mut **endpoint)).flatten();
             match endpoint.flush() {
                 // It may have ended its stream at once: that is read before its absence counts.
