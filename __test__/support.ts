@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
+import { test } from "@jest/globals";
 import * as arrow from "apache-arrow";
 import { type Batch, type Publisher, publish, type Subscription, subscribe } from "../ts/index.js";
 import { lane } from "../ts/native/lane.js";
@@ -12,6 +13,12 @@ import { lane } from "../ts/native/lane.js";
 export const DIST = process.env.ARROWLANE_DIST as string;
 /** The repository. */
 export const ROOT = join(import.meta.dirname, "..");
+
+/** Whether publishers lend their memory here; otherwise batches come through the socket, and nothing of them is held. */
+export const LENDS = process.env.ARROWLANE_MEMORY !== "heap" && process.platform === "linux";
+
+/** A test of what is only true of lent memory. */
+export const lent = LENDS ? test : test.skip;
 
 /** A topic that nobody else has. */
 export function freshTopic(): string {

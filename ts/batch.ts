@@ -162,7 +162,7 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return this.#origin.lent && this.#body.copiedBytes === 0;
   }
 
-  /** Which transport brought it: `"shm"`; `"import"` and `"copy"` for batches made here. */
+  /** Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; `"import"` and `"copy"` for batches made here. */
   get via(): string {
     return this.#origin.via;
   }
@@ -332,7 +332,8 @@ export function batchFromMailbox(at: number, via: string, strict: boolean | unde
 
 function batchFromRecord(numbers: Float64Array, at: number, via: string, part?: Part): Batch {
   const [handle, schema, rows, bytes] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]];
-  const origin = { schema, bytes, lent: numbers[at + 4] === 1, via, annotated: numbers[at + 5] > 0 };
+  const [way, texts] = [numbers[at + 4], numbers[at + 5]];
+  const origin = { schema, bytes, lent: (way & 1) > 0, via: way > 1 ? "unix" : via, annotated: texts > 0 };
   const body = new SharedBody(handle, rows, hasArrow() ? planOf(schema) : undefined);
   return new Batch(body, origin, part ?? { begin: 0, end: rows, columns: undefined });
 }

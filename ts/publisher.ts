@@ -21,7 +21,7 @@ import { type Block, Writer, type WriterOptions } from "./writer.js";
 /** How a publisher behaves. */
 export interface PublishOptions extends PolicyOptions {
   /**
-   * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
+   * The most memory that it takes for batches, shared where that is possible, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
    * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
    */
   memory?: number;
@@ -38,7 +38,7 @@ export interface PublishOptions extends PolicyOptions {
    * its subscriber has left.
    */
   onSubscriber?: (stream: SubscriberStream) => Promise<void>;
-  /** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy. */
+  /** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy; `publish` itself, where memory cannot be shared. */
   strictZeroCopy?: boolean;
 }
 
@@ -65,7 +65,7 @@ export interface PublisherStatistics {
   readonly leases: number;
   /** Bytes of blocks that are being written, are queued, or are held by subscribers; whole pages. */
   readonly bytesInUse: number;
-  /** Bytes of shared memory taken so far. */
+  /** Bytes of memory for batches taken so far. */
   readonly capacity: number;
 }
 
@@ -304,7 +304,8 @@ export class Publisher {
 /**
  * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
  * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
- * path. Where there is no memfd, rejects with `ERR_UNSUPPORTED_PLATFORM`.
+ * path. Where memory cannot be shared (no memfd), batches go through the socket, with a copy on either side; on a platform
+ * without unix sockets for Node's native code (Windows) it rejects with `ERR_UNSUPPORTED_PLATFORM`.
  *
  * ```js
  * const out = await publish("camera/frames");
@@ -336,6 +337,7 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
       queueBytes: bytes,
       minSubscribers,
       perSubscriber,
+      strictZeroCopy: options.strictZeroCopy ?? false,
       policy,
     });
     return new Publisher(topic, natively.startPublisher(prepared), options);

@@ -24,7 +24,10 @@ export interface SubscribeOptions extends PolicyRequest {
   onReconnect?: (reconnects: number) => void;
   /** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
   signal?: AbortSignal;
-  /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
+  /**
+   * Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type; fail with it when the publisher
+   * cannot share its memory.
+   */
   strictZeroCopy?: boolean;
 }
 
@@ -38,7 +41,7 @@ export interface SubscriptionStatistics {
   readonly dropped: number;
   /** Batches that arrived and were not taken yet. */
   readonly queued: number;
-  /** Leases that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
+  /** Leases of shared memory that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
   readonly leases: number;
   readonly bytes: number;
   /** How often it went over to another publisher. */
@@ -246,14 +249,14 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   }
 
   #connect(): void {
-    const { signal, wait = true, reconnect = false } = this.#options;
+    const { signal, wait = true, reconnect = false, strictZeroCopy = false } = this.#options;
     if (signal?.aborted) {
       this.#fail(signal.reason);
       return;
     }
     signal?.addEventListener("abort", this.#onAbort, { once: true });
     try {
-      const options = { wait, reconnect, ...this.#request };
+      const options = { wait, reconnect, strictZeroCopy, ...this.#request };
       const id = native(() => lane().native.subscribe(this.topic, options));
       this.#id = id;
       this.#figures = native(() => lane().native.figures(id));

@@ -63,12 +63,12 @@ export class Writer<T extends TypeMap = UnknownColumns> {
     this.#live().length = rows;
   }
 
-  /** Which shared memory it lies in: the same that its subscribers see. */
-  get location(): Location {
+  /** Which shared memory it lies in: the same that its subscribers see. `undefined` where memory cannot be shared. */
+  get location(): Location | undefined {
     this.#live();
     const { publisher, handle } = this.#block;
     const [device, inode, offset] = native(() => lane().native.blockLocation(publisher, handle));
-    return { memory: `memfd:${device}:${inode}`, offset };
+    return device === undefined ? undefined : { memory: `memfd:${device}:${inode}`, offset };
   }
 
   /**

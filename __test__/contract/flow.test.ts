@@ -10,6 +10,7 @@ import {
   first,
   freshTopic,
   isPending,
+  LENDS,
   numbers,
   numbersSchema,
   Stage,
@@ -43,7 +44,7 @@ describe("back-pressure", () => {
       held.push(b === 0 ? await pending[0] : await take(subscriptions[0]));
     }
     expect(held.map(first)).toEqual(Array.from({ length: 50 }, (_, b) => b * 1000));
-    expect(publisher.statistics().leases).toBe(50);
+    expect(publisher.statistics().leases).toBe(LENDS ? 50 : 0);
     for (const batch of held) batch.dispose();
     await until(() => publisher.statistics().bytesInUse === 0, "everything comes back");
   });

@@ -3,7 +3,7 @@ import { channel } from "node:diagnostics_channel";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import type { PublishOptions, SubscribeOptions } from "../../ts/index.js";
 import { publish, subscribe } from "../../ts/index.js";
-import { codeOf, first, freshTopic, numbers, Stage, settle, take, until } from "../support.js";
+import { codeOf, first, freshTopic, lent, numbers, Stage, settle, take, until } from "../support.js";
 
 const stage = new Stage();
 afterEach(() => stage.clear());
@@ -106,7 +106,7 @@ test("drops are counted on both sides, told on a channel, and send says to how m
   }
 });
 
-test("what is held is counted on both sides, also after the subscription's end", async () => {
+lent("what is held is counted on both sides, also after the subscription's end", async () => {
   const { publisher, subscriptions, pending } = await pairOf({}, {});
   await publisher.send(numbers(1));
   const batch = await pending[0];

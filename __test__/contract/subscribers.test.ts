@@ -11,6 +11,7 @@ import {
   first,
   freshTopic,
   isPending,
+  lent,
   numbers,
   numbersSchema,
   Stage,
@@ -43,7 +44,7 @@ describe("subscribers come and go", () => {
     batch.dispose();
   });
 
-  test("a subscription that is closed keeps what it holds, and gives back what it did not take", async () => {
+  lent("a subscription that is closed keeps what it holds, and gives back what it did not take", async () => {
     const { publisher, subscriptions, pending } = await connected(stage);
     for (let b = 0; b < 8; b++) await publisher.send(numbers(b));
     const held = await pending[0];
@@ -57,7 +58,7 @@ describe("subscribers come and go", () => {
     await until(() => publisher.statistics().bytesInUse === 0, "the held one comes back");
   });
 
-  test("what was on its way when the subscription closed comes back, though another batch is held", async () => {
+  lent("what was on its way when the subscription closed comes back, though another batch is held", async () => {
     const { publisher, subscriptions, pending } = await connected(stage);
     await publisher.send(numbers(0));
     const held = await pending[0];

@@ -15,7 +15,7 @@ export const PYTHON = [process.env.ARROWLANE_PYTHON, "python3"].find(
 
 /** The path of a publisher's socket. */
 export function socketOf(publisher: Publisher): string {
-  return decodeURIComponent(new URL(publisher.uri.replace(/^shm:/, "file:")).pathname);
+  return decodeURIComponent(new URL(publisher.uri.replace(/^(shm|unix):/, "file:")).pathname);
 }
 
 /** The socket that another topic of the same folder would have. */

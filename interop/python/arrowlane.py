@@ -744,6 +744,7 @@ class _Folder:
 # ---------------------------------------------------------------------------------------------------------- frames
 
 _GREETING, _METADATA, _TAGGED, _LEND, _LENT, _RETIRE, _RETIRED = range(1, 8)
+_LONG = 9  # a tagged message whose bytes follow the frame; the payload is their number
 _FRAME = struct.Struct("<IB3sQ")
 _CREDIT = struct.Struct("<IB3sQQ")
 _NONE = b"\0\0\0"
@@ -803,8 +804,23 @@ class _Frames:
             raise ProtocolError(f"a frame of kind {kind} and {length} bytes is not allowed here")
         if left < 16 + length:
             return None
+        if kind == _LONG:
+            return self._long(tag, length)
         self.at = end = at + 16 + length
         return kind, tag, bytes(data[at + 16:end])
+
+    def _long(self, tag, length):
+        """A body that is longer than a frame, as the tagged message that it stands for. Memory grows as it comes."""
+        begin = self.at + 16 + length
+        total = _U64.unpack_from(self.data, begin - 8)[0] if length == 8 else _MAX_BODY + 1
+        if total > _MAX_BODY:
+            raise ProtocolError("a body is announced that cannot be")
+        if len(self.data) < begin + total:
+            return None
+        self.at = begin + total
+        body = pa.allocate_buffer(total)
+        memoryview(body).cast("B")[:] = memoryview(self.data)[begin:self.at]
+        return _TAGGED, tag, body
 
 
 # ----------------------------------------------------------------------------------------------------- subscribing
@@ -845,7 +861,7 @@ class _Link:
         self.waiting = self.closed = self.gone = self.drained = False
         self.cancelled = False
         self.lock = threading.Lock()
-        self.frames = _Frames(_FROM_SERVER, frozenset((_GREETING, _METADATA, _TAGGED, _LEND, _RETIRE)))
+        self.frames = _Frames(_FROM_SERVER, frozenset((_GREETING, _METADATA, _TAGGED, _LEND, _RETIRE, _LONG)))
         self.fds = collections.deque()
         _links[id(self)] = weakref.ref(self)
 
@@ -1230,7 +1246,7 @@ class Subscription:
             kind, _, payload = frame
             uri = urllib.parse.urlsplit(payload.decode())
             tags = dict(urllib.parse.parse_qsl(uri.query))
-            if kind != _GREETING or uri.scheme != "shm":
+            if kind != _GREETING or uri.scheme not in ("shm", "unix"):
                 raise ProtocolError("the publisher did not greet")
             if tags.get("boot", _boot_id()) != _boot_id():
                 raise ProtocolError("the publisher's memory belongs to another boot of this machine")

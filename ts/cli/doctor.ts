@@ -65,6 +65,7 @@ function examine(version: string): Finding[] {
         details: { version: report.version },
       },
       sharedMemory(report),
+      bodies(report),
       writtenPages(report),
       folder(report),
       wakeUp(report, natively.onLoop),
@@ -126,7 +127,22 @@ function installedVersion(name: string): string | undefined {
 
 function sharedMemory({ sharedMemoryProblem: problem }: NativeReport): Finding {
   const found = problem === undefined ? "between processes: sealed memfds" : "not available";
-  return { name: "transport shm", found, problem, fatal: problem !== undefined };
+  return { name: "transport shm", found, problem };
+}
+
+/** How publishers that run with this environment hand batches over. */
+function bodies({ inlineReason, lendingProblem, sharedMemoryProblem }: NativeReport): Finding {
+  const name = "batches";
+  const fatal = lendingProblem !== undefined;
+  if (fatal) {
+    return { name, found: "cannot be handed over", problem: lendingProblem, fatal, details: { via: null } };
+  }
+  if (inlineReason === undefined) {
+    return { name, found: "lent, read where they were written", details: { via: "shm" } };
+  }
+  const found = "sent through the socket, copied on either side";
+  const problem = sharedMemoryProblem ?? inlineReason;
+  return { name, found, problem, details: { via: "unix" } };
 }
 
 function writtenPages({ writtenPages: method = "none" }: NativeReport): Finding {

@@ -172,7 +172,10 @@ impl Receiver {
             return Ok(());
         }
         let at = self.window("body", serial)?;
-        if let ReceivedBody::Packed(bytes) = &body {
+        // One body always fits, up to the limit of its own.
+        if let ReceivedBody::Packed(bytes) = &body
+            && self.pending_bytes > 0
+        {
             Limits::check(
                 "bytes of pending bodies",
                 self.pending_bytes.saturating_add(bytes.len() as u64),

@@ -122,6 +122,14 @@ impl<T: Clone> Sender<T> {
         serial
     }
 
+    /// Sends a message, and returns the tag under which the caller sends its packed body of `length` bytes right behind it:
+    /// for a body that need not be copied into an [`Outbox`].
+    pub fn before_body(&mut self, flatbuffer: &[u8], length: u64, out: &mut dyn Outbox) -> u64 {
+        let serial = self.message(flatbuffer, Body::None, out);
+        self.count(length);
+        DataTag::encode(serial, BodyType::Packed)
+    }
+
     /// Counts bytes that no body stands for, where both sides agreed to do so.
     pub fn count(&mut self, bytes: u64) {
         self.sent = self.sent.saturating_add(bytes);

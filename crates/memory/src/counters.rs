@@ -11,19 +11,23 @@ pub struct Counters {
     pub mappings: u64,
     /// Blocks out of their pools.
     pub blocks: u64,
+    /// Bodies that came inside their message, whole or in part.
+    pub arrivals: u64,
 }
 
 pub(crate) static SEGMENTS: Counter = Counter(AtomicU64::new(0));
 pub(crate) static MAPPINGS: Counter = Counter(AtomicU64::new(0));
 pub(crate) static BLOCKS: Counter = Counter(AtomicU64::new(0));
+pub(crate) static ARRIVALS: Counter = Counter(AtomicU64::new(0));
 
-/// Counts what is alive in the whole process. The three numbers are read one after the other, so they fit each other only
+/// Counts what is alive in the whole process. The numbers are read one after the other, so they fit each other only
 /// while nothing is made or dropped.
 pub fn snapshot() -> Counters {
-    Counters { segments: SEGMENTS.get(), mappings: MAPPINGS.get(), blocks: BLOCKS.get() }
+    Counters { segments: SEGMENTS.get(), mappings: MAPPINGS.get(), blocks: BLOCKS.get(), arrivals: ARRIVALS.get() }
 }
 
 /// A count of living things. Relaxed: it orders nothing, it is only read by people and tests.
+#[derive(Debug)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {

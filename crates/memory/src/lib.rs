@@ -31,6 +31,7 @@
 
 pub mod counters;
 mod error;
+mod growing;
 pub mod limits;
 mod page;
 mod pool;
@@ -42,6 +43,7 @@ pub mod shared;
 pub mod shared;
 
 pub use error::{AllocateError, Limit, MemoryError};
+pub use growing::{Arrived, Growing};
 pub use page::page_size;
 pub use pool::{Block, DEFAULT_SEGMENT, Pool, PoolConfig, PoolStatistics};
 pub use region::{Kind, Region};

@@ -79,7 +79,7 @@ pub fn record(tables: &mut Tables, id: u32, event: Event) -> [f64; RECORD] {
     record
 }
 
-/// Handle, schema, rows, bytes, whether the memory is lent, number of key/values.
+/// Handle, schema, rows, bytes, 1 where the memory is lent and 2 where it came through a socket, number of key/values.
 pub fn batch_record(tables: &mut Tables, owner: Option<u32>, batch: Arc<Batch>) -> [f64; 6] {
     let schema = schema_handle(tables, owner, &batch.schema);
     let described = [
@@ -87,7 +87,7 @@ pub fn batch_record(tables: &mut Tables, owner: Option<u32>, batch: Arc<Batch>) 
         f64::from(schema),
         batch.header.rows as f64,
         batch.body.length() as f64,
-        if batch.body.is_lent() { 1.0 } else { 0.0 },
+        if batch.body.is_lent() { 1.0 } else { 0.0 } + if batch.via == "unix" { 2.0 } else { 0.0 },
         batch.metadata.len() as f64,
     ];
     let handle = tables.batches.insert(BatchEntry { batch, cells: Vec::new() });

@@ -29,6 +29,7 @@ pub struct NativePublisherPolicy {
 pub struct NativeSubscriptionOptions {
     pub wait: bool,
     pub reconnect: bool,
+    pub strict_zero_copy: bool,
     pub last: bool,
     pub overflow: Option<String>,
     pub queue_batches: Option<f64>,
@@ -113,7 +114,7 @@ impl NativeSubscriptionOptions {
             overflow: self.overflow.as_deref().and_then(Overflow::named),
             last: self.last,
         };
-        SubscriptionOptions { wait: self.wait, reconnect: self.reconnect, request }
+        SubscriptionOptions { wait: self.wait, reconnect: self.reconnect, request, strict: self.strict_zero_copy }
     }
 }
 

@@ -28,6 +28,7 @@ pub struct NativePublisherOptions {
     pub queue_bytes: f64,
     pub min_subscribers: u32,
     pub per_subscriber: bool,
+    pub strict_zero_copy: bool,
     pub policy: NativePublisherPolicy,
 }
 
@@ -104,6 +105,7 @@ impl NativeLane {
             queue,
             min_subscribers: options.min_subscribers as usize,
             per_subscriber: options.per_subscriber,
+            strict: options.strict_zero_copy,
             ..options.policy.into_options()
         };
         AsyncTask::new(PrepareTask { topic, options, prepared: None })

@@ -1,6 +1,7 @@
 //! What this machine and process have, for `doctor` and for tests that look for leaks.
 
 use arrowlane_memory::{counters, limits};
+use arrowlane_plane::Lending;
 use arrowlane_transport::shm::Folder;
 use napi_derive::napi;
 
@@ -12,6 +13,8 @@ pub struct NativeCounters {
     pub segments: f64,
     pub mappings: f64,
     pub blocks: f64,
+    /// Bodies that came inside their message, whole or in part.
+    pub arrivals: f64,
     /// Exported C structs that were not released yet.
     pub exports: f64,
     /// Batches that JavaScript has handles of, in this environment.
@@ -28,6 +31,10 @@ pub struct NativeReport {
     pub cgroup_headroom: Option<f64>,
     /// Why no shared segment could be made, sealed and mapped; absent when that works.
     pub shared_memory_problem: Option<String>,
+    /// Why publishers of this process send bodies through their sockets; absent when they lend them.
+    pub inline_reason: Option<String>,
+    /// Why there can be no publisher in this process, as far as memory is concerned.
+    pub lending_problem: Option<String>,
     /// How the pages that a consumer wrote to are found: `PAGEMAP_SCAN`, `/proc/self/pagemap` or `none`.
     pub written_pages: Option<String>,
     /// Version of the native part.
@@ -47,6 +54,7 @@ impl NativeLane {
             segments: memory.segments as f64,
             mappings: memory.mappings as f64,
             blocks: memory.blocks as f64,
+            arrivals: memory.arrivals as f64,
             exports: arrowlane_arrow_c::live_exports() as f64,
             batches: self.host.tables.borrow().batches.len() as f64,
         }
@@ -63,12 +71,19 @@ impl NativeLane {
         let folder = Folder::open_default();
         let headroom = limits::headroom();
         let memory = arrowlane_memory::shared::probe();
+        let (inline_reason, lending_problem) = match Lending::of_this_process() {
+            Ok(Lending::Lent) => (None, None),
+            Ok(Lending::Inline { reason }) => (Some(reason), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         NativeReport {
             folder: folder.as_ref().ok().map(|f| f.path().display().to_string()),
             folder_problem: folder.err().map(|e| e.to_string()),
             memory_available: headroom.available.map(|bytes| bytes as f64),
             cgroup_headroom: headroom.cgroup.map(|bytes| bytes as f64),
             shared_memory_problem: memory.as_ref().err().map(ToString::to_string),
+            inline_reason,
+            lending_problem,
             written_pages: memory.ok().map(str::to_owned),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             debug_build: cfg!(debug_assertions),

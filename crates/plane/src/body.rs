@@ -96,10 +96,12 @@ impl Body {
         (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
     }
 
-    /// A body that came inside its message.
+    /// A body that came inside its message, in memory of this process that begins at a multiple of 64.
     pub(crate) fn of_bytes(bytes: Bytes, spans: &[(usize, usize)]) -> (Arc<Self>, Vec<Placed>) {
         let spans: Vec<_> = spans.iter().map(|&(offset, length)| span_of(&bytes[offset..offset + length])).collect();
-        let (ranges, placed, _) = place(&spans, Surroundings::Foreign, |_| 0);
+        let surroundings =
+            if bytes.as_ptr().addr().is_multiple_of(64) { Surroundings::Mapped } else { Surroundings::Foreign };
+        let (ranges, placed, _) = place(&spans, surroundings, |_| 0);
         (Arc::new(Self { ranges, owner: Owner::Inline { _bytes: bytes }, written: AtomicBool::new(false) }), placed)
     }
 
@@ -192,7 +194,7 @@ impl Drop for Body {
 /// Device and inode behind a descriptor.
 pub fn identity_of(descriptor: std::os::fd::BorrowedFd<'_>) -> Option<[u64; 2]> {
     let stat = rustix::fs::fstat(descriptor).ok()?;
-    Some([stat.st_dev, stat.st_ino])
+    Some(arrowlane_transport::system::identity(&stat).into())
 }
 
 type Span = Option<(NonNull<u8>, usize)>;

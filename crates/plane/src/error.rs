@@ -47,6 +47,12 @@ pub enum PlaneError {
     /// The publisher does not permit what this subscriber asked for.
     #[error("{0}")]
     NotPermitted(String),
+    /// It would be copied, and copies were forbidden.
+    #[error("{0}")]
+    CopyRequired(String),
+    /// A variable of the environment has a value that it cannot have.
+    #[error("{0}")]
+    Setting(String),
     /// A batch with another schema than the topic's.
     #[error("the batch has another schema than the topic: {0}")]
     SchemaMismatch(String),
@@ -80,6 +86,8 @@ impl PlaneError {
             Self::Remote { .. } => "ERR_REMOTE",
             Self::Evicted(_) => EVICTED,
             Self::NotPermitted(_) => NOT_PERMITTED,
+            Self::CopyRequired(_) => "ERR_COPY_REQUIRED",
+            Self::Setting(_) => "ERR_INVALID_ARGUMENT",
             Self::SchemaMismatch(_) => "ERR_SCHEMA_MISMATCH",
             Self::Arrow(_) => "ERR_ARROW",
             Self::Closed => "ERR_CLOSED",

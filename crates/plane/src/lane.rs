@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -11,9 +11,8 @@ use std::{
     time::Duration,
 };
 
-use arrowlane_transport::{Interest, Reactor, Readiness, Source, TransportError};
+use arrowlane_transport::{Interest, Reactor, Readiness, Source, system};
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     Batch, ConnectionId, PlaneError, Publisher, Subscription,
@@ -69,12 +68,12 @@ pub struct Lane {
 }
 
 /// Wakes the loop when something happened outside of a turn, perhaps on another thread.
-struct Alarm(OwnedFd);
+struct Alarm(system::Alarm);
 
 impl Source for Alarm {
     fn ready(&self, _token: u64, _readiness: Readiness) {
         // What it was rung for is among the events; the count says nothing.
-        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        self.0.quiet();
     }
 }
 
@@ -94,9 +93,7 @@ impl Lane {
     /// A lane for the calling thread's event loop.
     pub fn new() -> Result<Arc<Self>, PlaneError> {
         let reactor = Reactor::new()?;
-        let event =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| TransportError::io("eventfd", e))?;
-        let alarm = Arc::new(Alarm(event));
+        let alarm = Arc::new(Alarm(system::Alarm::new()?));
         reactor.watch(alarm.0.as_fd(), Interest::Read, alarm.clone(), 0)?;
         let lane = Arc::new(Self {
             reactor,
@@ -153,8 +150,7 @@ impl Lane {
 
     /// Makes the descriptor readable, so that [`turn`](Self::turn) is called again soon.
     pub fn rouse(&self) {
-        // Only an overflow of the counter could fail, and then the loop is awake already.
-        let _ = rustix::io::write(&self.alarm.0, &1u64.to_ne_bytes());
+        self.alarm.0.ring();
     }
 
     /// Closes everything, as when the event loop's environment ends. Leases that are still held (exported arrays) stay

@@ -6,12 +6,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use arrowlane_transport::{Interest, Readiness, Source, TransportError};
+use arrowlane_transport::{Interest, Readiness, Source, TransportError, system};
 use parking_lot::Mutex;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-    recv, send, socket_with,
-};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, bind, connect, listen, recv, send};
 
 use crate::{Event, Lane, PlaneError};
 
@@ -35,8 +32,7 @@ impl Pulse {
     /// Listens at a path for the one other end, or connects to it.
     pub fn open(path: &Path, listening: bool, lane: &Arc<Lane>) -> Result<Arc<Self>, PlaneError> {
         let io = |what: &'static str| move |e: rustix::io::Errno| TransportError::io(what, e);
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(io("socket"))?;
+        let socket = system::stream_socket().map_err(io("socket"))?;
         let address = SocketAddrUnix::new(path).map_err(io("address"))?;
         if listening {
             bind(&socket, &address).map_err(io("bind"))?;
@@ -57,7 +53,7 @@ impl Pulse {
 
     /// Sends a number to the other end.
     pub fn send(&self, value: f64) -> Result<(), PlaneError> {
-        let sent = send(&self.state.lock().socket, &value.to_le_bytes(), SendFlags::NOSIGNAL);
+        let sent = send(&self.state.lock().socket, &value.to_le_bytes(), SendFlags::empty());
         sent.map(|_| ()).map_err(|e| TransportError::io("send", e).into())
     }
 
@@ -71,8 +67,7 @@ impl Pulse {
         let Some(lane) = self.lane.upgrade() else { return Ok(()) };
         let mut state = self.state.lock();
         if state.listening {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let accepted = accept_with(&state.socket, flags).map_err(|e| TransportError::io("accept", e))?;
+            let accepted = system::accept_stream(&state.socket).map_err(|e| TransportError::io("accept", e))?;
             state.unwatch(&lane);
             state.socket = accepted;
             state.listening = false;

@@ -2,16 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     sync::Weak,
     time::Duration,
 };
 
-use arrowlane_transport::{Readiness, Source, TransportError};
+use arrowlane_transport::{Readiness, Source, TransportError, system::Timer};
 use parking_lot::Mutex;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 
 use crate::Lane;
 
@@ -22,7 +19,7 @@ const LAST: Duration = Duration::from_millis(320);
 
 /// One timer for all publishers of a lane that have to pause.
 pub(crate) struct Retries {
-    timer: OwnedFd,
+    timer: Timer,
     state: Mutex<State>,
 }
 
@@ -34,10 +31,10 @@ struct State {
 
 impl Retries {
     pub(crate) fn new() -> Result<Self, TransportError> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|error| TransportError::io("timerfd_create", error))?;
-        Ok(Self { timer, state: Mutex::new(State { waiting: BTreeSet::new(), pause: FIRST, armed: false }) })
+        Ok(Self {
+            timer: Timer::new()?,
+            state: Mutex::new(State { waiting: BTreeSet::new(), pause: FIRST, armed: false }),
+        })
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -51,11 +48,7 @@ impl Retries {
         if state.armed {
             return Ok(());
         }
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let pause = Timespec { tv_nsec: i64::from(state.pause.subsec_nanos()) as _, ..zero };
-        let time = Itimerspec { it_interval: zero, it_value: pause };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time)
-            .map_err(|error| TransportError::io("timerfd_settime", error))?;
+        self.timer.once(state.pause)?;
         state.armed = true;
         Ok(())
     }
@@ -69,7 +62,7 @@ impl Source for Pause {
         let Some(lane) = self.0.upgrade() else { return };
         let retries = lane.retries();
         // How often it went off says nothing.
-        let _ = rustix::io::read(&retries.timer, &mut [0u8; 8]);
+        retries.timer.quiet();
         let waiting = {
             let mut state = retries.state.lock();
             state.armed = false;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use arrowlane_dissociated::uri::DataUri;
 
-use crate::PlaneError;
+use crate::{Lending, PlaneError};
 
 /// The tags that a topic's publisher listens to. Their values are free; they only have to differ.
 #[derive(Debug, Clone, Copy)]
@@ -16,25 +16,38 @@ pub(crate) struct Tags {
     pub returns: bool,
     /// Whether it knows of policies: a subscriber may ask for one, and is told which it got.
     pub policies: bool,
+    /// How bodies come: `"shm"`, lent, or `"unix"`, inside their messages.
+    pub via: &'static str,
 }
 
-pub(crate) const TAGS: Tags =
-    Tags { want_data: 1 << 62 | 1, free_data: 1 << 62 | 2, want_data_ext: 1 << 62 | 3, returns: true, policies: true };
+pub(crate) const TAGS: Tags = Tags {
+    want_data: 1 << 62 | 1,
+    free_data: 1 << 62 | 2,
+    want_data_ext: 1 << 62 | 3,
+    returns: true,
+    policies: true,
+    via: LENT,
+};
+
+/// The scheme of a publisher that lends its memory.
+const LENT: &str = "shm";
+/// The scheme of a publisher whose bodies come through its socket.
+pub(crate) const INLINE: &str = "unix";
 
 /// The URI that a publisher greets with.
-pub(crate) fn uri(path: &Path, topic: &str) -> String {
+pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {
+    let mut extra: Vec<(String, String)> = vec![("boot".into(), boot_id()), ("topic".into(), topic.into())];
+    if !lending.copies() {
+        extra.push(("returns".into(), "1".into()));
+    }
+    extra.push(("policies".into(), "1".into()));
     let uri = DataUri {
-        scheme: "shm".into(),
+        scheme: if lending.copies() { INLINE } else { LENT }.into(),
         path: path.to_string_lossy().into_owned(),
         want_data: TAGS.want_data,
         free_data: Some(TAGS.free_data),
         want_data_ext: Some(TAGS.want_data_ext),
-        extra: vec![
-            ("boot".into(), boot_id()),
-            ("topic".into(), topic.into()),
-            ("returns".into(), "1".into()),
-            ("policies".into(), "1".into()),
-        ],
+        extra,
         ..DataUri::default()
     };
     uri.to_string()
@@ -44,18 +57,20 @@ pub(crate) fn uri(path: &Path, topic: &str) -> String {
 pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneError> {
     let uri = DataUri::parse(greeting)?;
     let boot = uri.extra.iter().find(|(name, _)| name == "boot").map(|(_, value)| value.as_str());
-    if uri.scheme != "shm" || boot.is_some_and(|boot| boot != boot_id()) {
+    let via = [LENT, INLINE].into_iter().find(|scheme| *scheme == uri.scheme);
+    let Some(via) = via.filter(|_| boot.is_none_or(|boot| boot == boot_id())) else {
         return Err(PlaneError::Remote {
             code: "ERR_OTHER_HOST".into(),
             message: "its memory belongs to another machine or another boot of this one".into(),
         });
-    }
+    };
     let tags = Tags {
         want_data: uri.want_data,
         free_data: uri.free_data.unwrap_or(TAGS.free_data),
         want_data_ext: uri.want_data_ext.unwrap_or(uri.want_data),
         returns: uri.want_data_ext.is_some() && uri.extra("returns") == Some("1"),
         policies: uri.want_data_ext.is_some() && uri.extra("policies") == Some("1"),
+        via,
     };
     Ok((uri, tags))
 }

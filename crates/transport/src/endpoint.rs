@@ -9,6 +9,7 @@ use std::{
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{Block, Pool, shared::Mapping};
+use bytes::Bytes;
 
 use crate::TransportError;
 
@@ -46,6 +47,11 @@ pub trait Endpoint: Outbox + Send {
         false
     }
 
+    /// Queues a tagged message whose parts need not be copied: each is kept until it is with the system.
+    fn body(&mut self, tag: u64, parts: Vec<Bytes>) {
+        self.tagged(tag, &parts.iter().map(|part| &part[..]).collect::<Vec<_>>());
+    }
+
     /// Makes sure that the peer can resolve addresses in this block of `pool` before the next message reaches it. An
     /// endpoint lends from one pool in its life.
     fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError>;
@@ -75,6 +81,10 @@ pub trait Inbox {
     fn metadata(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
     /// A tagged message.
     fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError>;
+    /// A tagged message that came in memory of its own, at an address that is a multiple of 64.
+    fn body(&mut self, tag: u64, body: Bytes) -> Result<(), TransportError> {
+        self.tagged(tag, &body)
+    }
     /// The peer acknowledged that it will not use a retired segment any more.
     fn retired(&mut self, segment: u16);
 }

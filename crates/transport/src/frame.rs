@@ -11,6 +11,9 @@ pub const HEADER: usize = 16;
 /// Longest payload that a peer may send: metadata and inline bodies have to fit; lent bodies do not travel.
 pub const MAX_PAYLOAD: usize = 64 << 20;
 
+/// Longest body that may follow a [`Kind::Body`] frame. Memory for it is taken as it arrives.
+pub const MAX_BODY: u64 = 1 << 40;
+
 /// Longest payload that a subscriber may send: a ticket, credits, and addresses that go back.
 pub const MAX_REPLY: usize = 8 << 20;
 
@@ -34,6 +37,8 @@ pub enum Kind {
     Retired = 7,
     /// Client to server: a page to note returns in; one descriptor travels with the first byte.
     Returns = 8,
+    /// A tagged message too long for a payload: payload = `u64 LE` length, and so many bytes follow the frame.
+    Body = 9,
 }
 
 impl Kind {
@@ -47,6 +52,7 @@ impl Kind {
             6 => Self::Retire,
             7 => Self::Retired,
             8 => Self::Returns,
+            9 => Self::Body,
             _ => return None,
         })
     }

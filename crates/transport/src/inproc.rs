@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,9 +12,8 @@ use std::{
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{Block, Pool, Region};
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{Endpoint, Inbox, Loan, Progress, TransportError};
+use crate::{Endpoint, Inbox, Loan, Progress, TransportError, system::Alarm};
 
 /// One end of a connection within the process.
 pub struct InprocEndpoint {
@@ -36,20 +35,18 @@ enum Message {
 
 struct Queue {
     messages: Mutex<VecDeque<Message>>,
-    event: OwnedFd,
+    event: Alarm,
     closed: AtomicBool,
 }
 
 impl Queue {
     fn new() -> Result<Arc<Self>, TransportError> {
-        let event =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| TransportError::io("eventfd", e))?;
+        let event = Alarm::new()?;
         Ok(Arc::new(Self { messages: Mutex::default(), event, closed: AtomicBool::new(false) }))
     }
 
     fn wake(&self) {
-        // Only an overflow of the counter could fail, and then the descriptor is readable already.
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        self.event.ring();
     }
 }
 

@@ -22,6 +22,7 @@ pub mod frame;
 pub mod inproc;
 mod reactor;
 pub mod shm;
+pub mod system;
 
 pub use endpoint::{Endpoint, Inbox, Loan, Progress};
 pub use error::TransportError;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,12 +10,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::{
-    buffer::spare_capacity,
-    event::{Timespec, epoll},
-};
 
-use crate::TransportError;
+use crate::{TransportError, system::Poller};
 
 /// What a source waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +39,11 @@ pub trait Source: Send + Sync {
 
 type Watched = (Arc<dyn Source>, u64);
 
-/// An epoll set whose own descriptor can be watched by any event loop.
+/// Many descriptors (an epoll set, or a kqueue) whose own descriptor can be watched by any event loop.
 ///
 /// All methods may be called from any thread; [`turn`](Reactor::turn) is called by the thread that owns the loop.
 pub struct Reactor {
-    epoll: OwnedFd,
+    poller: Poller,
     /// By key: whom to call, and with which token.
     sources: Mutex<HashMap<u64, Watched>>,
     next: AtomicU64,
@@ -56,13 +52,12 @@ pub struct Reactor {
 impl Reactor {
     /// A reactor with nothing in it.
     pub fn new() -> Result<Self, TransportError> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| TransportError::io("epoll_create", e))?;
-        Ok(Self { epoll, sources: Mutex::default(), next: AtomicU64::new(1) })
+        Ok(Self { poller: Poller::new()?, sources: Mutex::default(), next: AtomicU64::new(1) })
     }
 
     /// Polls readable when [`turn`](Self::turn) has something to do.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.poller.descriptor()
     }
 
     /// Watches a descriptor and returns the key to [`forget`](Self::forget) it by. The reactor keeps `source` alive
@@ -76,25 +71,22 @@ impl Reactor {
     ) -> Result<u64, TransportError> {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         self.sources.lock().insert(key, (source, token));
-        let added = epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), flags(interest));
-        if let Err(error) = added {
+        if let Err(error) = self.poller.add(descriptor, key, interest) {
             self.sources.lock().remove(&key);
-            return Err(TransportError::io("epoll_ctl", error));
+            return Err(error);
         }
         Ok(key)
     }
 
     /// Changes what a watched descriptor waits for.
     pub fn change(&self, key: u64, descriptor: BorrowedFd<'_>, interest: Interest) -> Result<(), TransportError> {
-        epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(key), flags(interest))
-            .map_err(|e| TransportError::io("epoll_ctl", e))
+        self.poller.change(descriptor, key, interest)
     }
 
     /// Stops watching. No call of the source starts after this returns on the thread that turns the reactor.
     pub fn forget(&self, key: u64, descriptor: BorrowedFd<'_>) {
         let removed = self.sources.lock().remove(&key);
-        // The descriptor may have been taken out by the system already; nothing depends on the answer.
-        let _ = epoll::delete(&self.epoll, descriptor);
+        self.poller.delete(descriptor);
         drop(removed);
     }
 
@@ -111,46 +103,25 @@ impl Reactor {
     /// Calls every source that is ready, once. Waits for the first one for `wait` (zero: not at all; `None`: for ever)
     /// and returns how many were called.
     pub fn turn(&self, wait: Option<std::time::Duration>) -> Result<usize, TransportError> {
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
-        let wait = wait.map(|w| Timespec { tv_sec: w.as_secs() as _, tv_nsec: w.subsec_nanos() as _ });
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), wait.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(TransportError::io("epoll_wait", error)),
-        }
         let mut called = 0;
-        for event in &events {
+        self.poller.wait(wait, |key, readiness| {
             // A source that an earlier call of this turn removed is not called any more.
-            let found = self.sources.lock().get(&event.data.u64()).map(|(s, t)| (Arc::clone(s), *t));
-            let Some((source, token)) = found else { continue };
-            let flags = event.flags;
-            let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR | epoll::EventFlags::RDHUP);
-            source.ready(
-                token,
-                Readiness {
-                    readable: ended || flags.contains(epoll::EventFlags::IN),
-                    writable: flags.contains(epoll::EventFlags::OUT),
-                },
-            );
-            called += 1;
-        }
+            let found = self.sources.lock().get(&key).map(|(s, t)| (Arc::clone(s), *t));
+            if let Some((source, token)) = found {
+                source.ready(token, readiness);
+                called += 1;
+            }
+        })?;
         Ok(called)
-    }
-}
-
-fn flags(interest: Interest) -> epoll::EventFlags {
-    match interest {
-        Interest::Read => epoll::EventFlags::IN,
-        Interest::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicUsize, time::Duration};
-
-    use rustix::event::{EventfdFlags, eventfd};
+    use std::{os::fd::AsFd, sync::atomic::AtomicUsize, time::Duration};
 
     use super::*;
+    use crate::system::Alarm;
 
     struct Counter(AtomicUsize);
     impl Source for Counter {
@@ -163,11 +134,11 @@ mod tests {
     #[test]
     fn a_source_is_called_while_its_descriptor_is_ready_and_not_after_it_was_forgotten() {
         let reactor = Reactor::new().expect("epoll");
-        let event = eventfd(0, EventfdFlags::NONBLOCK).expect("eventfd");
+        let event = Alarm::new().expect("alarm");
         let counter = Arc::new(Counter(AtomicUsize::new(0)));
         let key = reactor.watch(event.as_fd(), Interest::Read, counter.clone(), 7).expect("watch");
         assert_eq!(reactor.turn(Some(Duration::ZERO)).expect("turn"), 0);
-        rustix::io::write(&event, &1u64.to_ne_bytes()).expect("write");
+        event.ring();
         assert_eq!(reactor.turn(None).expect("turn"), 1);
         reactor.forget(key, event.as_fd());
         assert_eq!(reactor.turn(Some(Duration::ZERO)).expect("turn"), 0);

@@ -3,16 +3,9 @@
 //! A timer of the lane's own looks at every subscriber eight times in `evict_after`. Looks are counted, not hours: a
 //! clock that is set changes nothing, and a publisher that was stopped itself comes back to one look, not to a verdict.
 
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
 
-use arrowlane_transport::{Interest, Source, TransportError};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+use arrowlane_transport::{Interest, Source, system::Timer};
 
 use super::{ConnectionId, Publisher, State};
 use crate::{Event, Lane, PlaneError};
@@ -27,27 +20,23 @@ pub(crate) const EVICTED: &str = "ERR_EVICTED";
 
 /// A timer that runs while there are subscribers.
 pub(super) struct Clock {
-    timer: OwnedFd,
+    timer: Timer,
     key: u64,
     running: bool,
 }
 
 impl Clock {
     pub(super) fn new(lane: &Lane, source: Arc<dyn Source>) -> Result<Self, PlaneError> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|e| TransportError::io("timerfd_create", e))?;
+        let timer = Timer::new()?;
         let key = lane.reactor().watch(timer.as_fd(), Interest::Read, source, CLOCK)?;
         Ok(Self { timer, key, running: false })
     }
 
     fn run(&mut self, period: Duration) {
-        let spec = Timespec { tv_sec: period.as_secs() as _, tv_nsec: period.subsec_nanos() as _ };
         let running = !period.is_zero();
         if self.running != running {
             // Valid arguments are all that it can refuse.
-            let set = Itimerspec { it_interval: spec, it_value: spec };
-            self.running = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &set).is_ok() && running;
+            self.running = self.timer.every(period).is_ok() && running;
         }
     }
 
@@ -89,7 +78,7 @@ impl Publisher {
     pub(super) fn tick(self: &Arc<Self>, state: &mut State) {
         let Some(clock) = &mut state.clock else { return };
         // How often it rang is not looked at, see above.
-        let _ = rustix::io::read(&clock.timer, &mut [0u8; 8]);
+        clock.timer.quiet();
         if state.connections.is_empty() {
             return clock.run(Duration::ZERO);
         }

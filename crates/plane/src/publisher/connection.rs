@@ -5,7 +5,7 @@ mod returns;
 
 use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
-use arrowlane_dissociated::{Body, Fields, Pair, Sender, SenderConfig, encode_dictionary};
+use arrowlane_dissociated::{BatchHeader, Body, Fields, Pair, ProtocolError, Sender, SenderConfig, encode_dictionary};
 use arrowlane_memory::{Block, Pool, shared::ReturnReader};
 use arrowlane_transport::{Endpoint, Interest, Source, shm::ShmEndpoint};
 
@@ -14,6 +14,7 @@ use super::{
     ConnectionId, Queue,
     clock::Watch,
     ledger::{Holding, Ledger, Lent},
+    lending::{self, Lending},
     plain::Outstanding,
     policy::Policy,
     queue::{Backlog, Parked},
@@ -28,6 +29,8 @@ const BUDGET: usize = 256 << 10;
 
 pub(super) struct Connection {
     endpoint: ShmEndpoint,
+    /// Bodies are sent inside their messages, not lent.
+    inline: bool,
     key: u64,
     writing: bool,
     talk: Talk,
@@ -77,13 +80,14 @@ impl Connection {
         lane: &Lane,
         source: Arc<dyn Source>,
         id: ConnectionId,
-        greeting: &str,
+        (greeting, lending): (&str, &Lending),
         topic: &str,
     ) -> Result<Self, PlaneError> {
         endpoint.greet(greeting);
         let key = lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, id)?;
         Ok(Self {
             endpoint,
+            inline: lending.copies(),
             key,
             writing: false,
             talk: Talk::new(topic),
@@ -169,12 +173,12 @@ impl Connection {
     fn has_room(&self, bytes: u64) -> bool {
         let Phase::Streaming(sender) = &self.talk.phase else { return true };
         if !sender.is_extended() {
-            return self.plain.has_room(bytes, &self.flight) && self.endpoint.queued() < MAX_QUEUED;
+            return self.plain.has_room(bytes, &self.flight) && self.endpoint.copied() < MAX_QUEUED;
         }
         let behind = sender.sent_bytes() - sender.consumed_bytes();
         self.window.len() < self.flight.batches
             && (self.window.is_empty() || behind + bytes <= self.flight.bytes)
-            && self.endpoint.queued() < MAX_QUEUED
+            && self.endpoint.copied() < MAX_QUEUED
     }
 
     /// Whether this is the first time in this turn of the loop.
@@ -205,15 +209,24 @@ impl Connection {
             }
             *known = dictionary.version;
             sent_ids.push(field.id);
+            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, false, None);
+            if self.inline {
+                let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
+                put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.block.as_ref())?;
+                continue;
+            }
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
             let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, false, None);
             put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.block.as_ref())?;
         }
         let extended = sender.is_extended();
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
         let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, true, plain);
-        put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.block.as_ref())?;
+        if self.inline {
+            put_inline(sender, endpoint, lend, message.flatbuffer, &out.header, out.block.as_ref())?;
+        } else {
+            put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.block.as_ref())?;
+        }
         if extended {
             self.window.push_back(sender.sent_bytes());
         }
@@ -301,14 +314,7 @@ fn put(
     block: Option<&Arc<Block>>,
 ) -> Result<(), PlaneError> {
     let Some(block) = block else {
-        if sender.is_extended() {
-            sender.message(flatbuffer, Body::None, endpoint);
-            // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
-            sender.count(1);
-        } else {
-            // It waits for a body, though there is nothing in it.
-            sender.message(flatbuffer, Body::Packed { parts: &[], length: 0 }, endpoint);
-        }
+        put_nothing(sender, endpoint, flatbuffer);
         return Ok(());
     };
     endpoint.lend(pool, block)?;
@@ -316,4 +322,37 @@ fn put(
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())
+}
+
+/// As [`put`], with the body behind its message: from the block into the socket.
+fn put_inline(
+    sender: &mut Sender<Lent>,
+    endpoint: &mut ShmEndpoint,
+    lend: impl FnOnce(&Arc<Block>) -> Lent,
+    flatbuffer: &[u8],
+    header: &BatchHeader,
+    block: Option<&Arc<Block>>,
+) -> Result<(), PlaneError> {
+    let length = lending::packed_header(header).body_length;
+    let Some(block) = block.filter(|_| length > 0) else {
+        put_nothing(sender, endpoint, flatbuffer);
+        return Ok(());
+    };
+    if !lending::fits(header, block) {
+        return Err(ProtocolError::Layout { what: "body", detail: "a buffer does not lie in its block".into() }.into());
+    }
+    let tag = sender.before_body(flatbuffer, length, endpoint);
+    endpoint.body(tag, lending::parts(header, lend(block)));
+    Ok(())
+}
+
+fn put_nothing(sender: &mut Sender<Lent>, endpoint: &mut ShmEndpoint, flatbuffer: &[u8]) {
+    if sender.is_extended() {
+        sender.message(flatbuffer, Body::None, endpoint);
+        // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
+        sender.count(1);
+    } else {
+        // It waits for a body, though there is nothing in it.
+        sender.message(flatbuffer, Body::Packed { parts: &[], length: 0 }, endpoint);
+    }
 }

@@ -1,15 +1,11 @@
 //! Where subscribers come in.
 
-use std::os::fd::OwnedFd;
-
 use arrowlane_transport::{
     TransportError,
     shm::{ShmEndpoint, ShmListener},
+    system::Alarm,
 };
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    io::Errno,
-};
+use rustix::io::Errno;
 
 /// A listener, and a descriptor in reserve.
 ///
@@ -19,7 +15,7 @@ use rustix::{
 pub(super) struct Door {
     listener: ShmListener,
     key: u64,
-    reserve: Option<OwnedFd>,
+    reserve: Option<Alarm>,
 }
 
 impl Door {
@@ -62,8 +58,8 @@ impl Door {
     }
 }
 
-fn reserve() -> Option<OwnedFd> {
-    eventfd(0, EventfdFlags::CLOEXEC).ok()
+fn reserve() -> Option<Alarm> {
+    Alarm::new().ok()
 }
 
 fn no_descriptors(error: &TransportError) -> bool {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arrowlane_memory::Block;
-use rustix::time::{ClockId, clock_gettime};
+use arrowlane_transport::system::coarse_clock as clock;
 
 use super::{ConnectionId, plain::Counted, policy::Policy};
 
@@ -152,16 +152,21 @@ impl Lent {
     }
 }
 
+impl AsRef<[u8]> for Lent {
+    /// All bytes of the block.
+    fn as_ref(&self) -> &[u8] {
+        let block = &self.0.block;
+        // SAFETY: a block's memory is valid for reads of its capacity while it lives, every byte of a pool's segment was
+        // written when it was made, and a block is not written any more once it was given away to be sent: the writer's
+        // buffers were detached before (`node`), and `pack` had filled it.
+        unsafe { std::slice::from_raw_parts(block.as_ptr().as_ptr(), block.capacity()) }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.holding.leases.fetch_sub(1, Ordering::AcqRel);
         self.holding.batches.fetch_sub(usize::from(self.is_batch), Ordering::AcqRel);
         self.holding.bytes.fetch_sub(self.block.len() as u64, Ordering::AcqRel);
     }
-}
-
-/// A clock that only runs forward, exact to some milliseconds: reading it takes no system call.
-fn clock() -> Duration {
-    let now = clock_gettime(ClockId::MonotonicCoarse);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -8,11 +8,13 @@ mod connection;
 mod door;
 mod latest;
 mod ledger;
+mod lending;
 mod memory;
 mod native;
 mod options;
 mod plain;
 pub(crate) mod policy;
+mod prepared;
 mod queue;
 mod report;
 mod talk;
@@ -20,9 +22,11 @@ mod waiting;
 
 pub use self::{
     ledger::{Standing, SubscriberStatistics},
+    lending::Lending,
     native::PackOutcome,
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
     policy::{Overflow, Permits, Policy, Request},
+    prepared::Prepared,
 };
 
 use std::{
@@ -36,11 +40,8 @@ use std::{
 };
 
 use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
-use arrowlane_memory::{Pool, PoolConfig};
-use arrowlane_transport::{
-    Interest, Source,
-    shm::{Folder, ShmListener},
-};
+use arrowlane_memory::Pool;
+use arrowlane_transport::{Interest, Source};
 use parking_lot::Mutex;
 
 use self::{
@@ -67,6 +68,7 @@ pub struct Publisher {
     path: std::path::PathBuf,
     lane: Weak<Lane>,
     pool: Pool,
+    lending: Lending,
     options: PublisherOptions,
     state: Mutex<State>,
     packed: Mutex<native::Packed>,
@@ -117,30 +119,12 @@ struct CachedHeader {
     flatbuffer: Vec<u8>,
 }
 
-/// What can be prepared on any thread before a publisher joins a lane: everything that may block.
-pub struct Prepared {
-    topic: String,
-    listener: ShmListener,
-    pool: Pool,
-    options: PublisherOptions,
-}
-
 impl Publisher {
-    /// Takes the topic's name and its first memory. Blocks: called off the event loop.
-    pub fn prepare(folder: Arc<Folder>, topic: &str, options: PublisherOptions) -> Result<Prepared, PlaneError> {
-        let config =
-            PoolConfig { kind: arrowlane_memory::Kind::Shared, limit: options.memory, ..PoolConfig::default() };
-        let pool = Pool::new(config)?;
-        pool.grow(1)?;
-        let listener = ShmListener::bind(folder, topic)?;
-        Ok(Prepared { topic: topic.into(), listener, pool, options })
-    }
-
     /// Opens for subscribers.
     pub fn start(prepared: Prepared, lane: &Arc<Lane>) -> Result<Arc<Self>, PlaneError> {
-        let Prepared { topic, listener, pool, options } = prepared;
+        let Prepared { topic, listener, pool, lending, options } = prepared;
         let path = listener.path();
-        let uri = topic::uri(&path, &topic);
+        let uri = topic::uri(&path, &topic, &lending);
         let id = lane.next_id();
         let flag = AtomicBool::new(false);
         let waiting = Arc::new(Waiting { publisher: id, lane: Arc::downgrade(lane), flag });
@@ -154,6 +138,7 @@ impl Publisher {
             path,
             lane: Arc::downgrade(lane),
             pool,
+            lending,
             options,
             state: Mutex::default(),
             packed: Mutex::default(),
@@ -304,7 +289,7 @@ impl Publisher {
         let cached = cached.unwrap_or_else(|| CachedHeader {
             header: out.header.clone(),
             metadata: out.metadata.clone(),
-            flatbuffer: encode_batch(&out.header, &out.metadata),
+            flatbuffer: self.lending.encoded(&out.header, |header| encode_batch(header, &out.metadata)),
         });
         let pairs = pairs(&out.header, out.block.as_deref());
         let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());

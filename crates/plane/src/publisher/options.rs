@@ -33,6 +33,8 @@ pub struct PublisherOptions {
     pub min_subscribers: usize,
     /// Every subscriber gets a stream of its own ([`Publisher::try_send_to`](crate::Publisher::try_send_to)) instead of all the same.
     pub per_subscriber: bool,
+    /// Refuse to be where batches would be copied on their way ([`Lending::Inline`](crate::Lending::Inline)).
+    pub strict: bool,
 }
 
 impl Default for PublisherOptions {
@@ -46,6 +48,7 @@ impl Default for PublisherOptions {
             evict_after: None,
             min_subscribers: 1,
             per_subscriber: false,
+            strict: false,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrowlane_dissociated::{
-    BatchHeader, DecodedSchema, Event as Received, Fields, KeyValues, Limits, ProtocolError, ReceivedBody, Receiver,
-    ReceiverConfig,
+    BatchHeader, BodyType, DataTag, DecodedSchema, Event as Received, Fields, KeyValues, Limits, ProtocolError,
+    ReceivedBody, Receiver, ReceiverConfig,
 };
+use arrowlane_memory::Growing;
 use arrowlane_transport::{Endpoint, Inbox, Loan, TransportError};
 use bytes::Bytes;
 
@@ -17,12 +18,26 @@ use crate::{
 
 /// An event of the protocol with its addresses resolved.
 pub(super) enum Arrived {
-    Connected,
+    /// With how bodies come.
+    Connected(&'static str),
     Schema(DecodedSchema),
-    Batch { header: BatchHeader, metadata: KeyValues, body: Located, bytes: u64 },
-    Dictionary { id: i64, delta: bool, header: BatchHeader, body: Located },
+    Batch {
+        header: BatchHeader,
+        metadata: KeyValues,
+        body: Located,
+        bytes: u64,
+    },
+    Dictionary {
+        id: i64,
+        delta: bool,
+        header: BatchHeader,
+        body: Located,
+    },
     End,
-    Error { code: String, message: String },
+    Error {
+        code: String,
+        message: String,
+    },
     Alive,
     Notice(Fields),
 }
@@ -85,15 +100,21 @@ fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> 
     })
 }
 
-/// What a batch takes in this process while it waits, in bytes.
-pub(super) fn cost(header: &BatchHeader, metadata: &KeyValues, body: &Located) -> u64 {
+/// What a batch takes in this process while it waits, in bytes: what describes it, and its body where that is not lent.
+pub(super) fn cost(header: &BatchHeader, metadata: &KeyValues, body: &Located) -> (u64, u64) {
     let (buffers, inline) = match body {
         Located::Lent { loans, .. } => (loans.len(), 0),
         Located::Inline { bytes, spans } => (spans.len(), bytes.len()),
     };
     let texts: usize = metadata.iter().map(|(key, value)| 64 + key.len() + value.len()).sum();
     // About what the structures for a node and a buffer take.
-    (512 + 16 * header.nodes.len() + 128 * buffers + texts + inline) as u64
+    ((512 + 16 * header.nodes.len() + 128 * buffers + texts) as u64, inline as u64)
+}
+
+fn aligned(body: &[u8]) -> Result<Bytes, TransportError> {
+    let mut growing = Growing::new(body.len());
+    growing.append(body)?;
+    Ok(growing.finish().map(Bytes::from_owner).unwrap_or_default())
 }
 
 pub(super) struct FromPublisher<'a> {
@@ -136,7 +157,16 @@ impl Inbox for FromPublisher<'_> {
     }
 
     fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
-        self.with(|receiver| receiver.tagged(tag, Bytes::copy_from_slice(body)))
+        // What is read in place later on has to lie where every type of column can be read.
+        let bytes = match DataTag::decode(tag) {
+            Ok((_, BodyType::Packed)) => aligned(body)?,
+            _ => Bytes::copy_from_slice(body),
+        };
+        self.with(|receiver| receiver.tagged(tag, bytes))
+    }
+
+    fn body(&mut self, tag: u64, body: Bytes) -> Result<(), TransportError> {
+        self.with(|receiver| receiver.tagged(tag, body))
     }
 
     fn retired(&mut self, _segment: u16) {}

@@ -15,19 +15,26 @@ const MAX_DELIVERED_COST: u64 = 1 << 30;
 /// is what stops another one.
 #[derive(Default)]
 pub(super) struct Delivered {
-    /// Bytes of each as the publisher counts them, and what each takes in this process: lent memory is the publisher's.
-    batches: VecDeque<(u64, u64)>,
+    /// Bytes of each as the publisher counts them, and what each takes in this process (lent memory is the publisher's):
+    /// its description, and its body.
+    batches: VecDeque<(u64, (u64, u64))>,
     cost: u64,
+    bodies: u64,
 }
 
 impl Delivered {
-    pub(super) fn add(&mut self, bytes: u64, cost: u64) -> Result<(), ProtocolError> {
+    /// `queue` has the bytes that this subscriber was granted.
+    pub(super) fn add(&mut self, bytes: u64, cost: (u64, u64), queue: u64) -> Result<(), ProtocolError> {
         self.batches.push_back((bytes, cost));
-        self.cost += cost;
+        self.cost += cost.0;
+        self.bodies += cost.1;
         let limit =
             |what, value, limit| if value > limit { Err(ProtocolError::Limit { what, value, limit }) } else { Ok(()) };
         limit("number of batches sent and not taken", self.batches.len() as u64, MAX_DELIVERED as u64)?;
-        limit("bytes of batches sent and not taken", self.cost, MAX_DELIVERED_COST)
+        limit("bytes of batches sent and not taken", self.cost, MAX_DELIVERED_COST)?;
+        // One of any size is what every queue takes.
+        let bodies = if self.bodies == cost.1 { 0 } else { self.bodies };
+        limit("bytes of bodies sent and not taken", bodies, MAX_DELIVERED_COST.max(queue))
     }
 
     /// How many there are.
@@ -37,7 +44,8 @@ impl Delivered {
 
     pub(super) fn take(&mut self) -> Option<u64> {
         let (bytes, cost) = self.batches.pop_front()?;
-        self.cost -= cost;
+        self.cost -= cost.0;
+        self.bodies -= cost.1;
         Some(bytes)
     }
 }

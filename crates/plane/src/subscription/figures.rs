@@ -49,6 +49,11 @@ impl Figures {
         }
     }
 
+    /// Bytes of the queue that it was granted; 0 until its publisher said so.
+    pub(super) fn queue_bytes(&self) -> u64 {
+        self.policy.lock().map_or(0, |policy| policy.queue.bytes)
+    }
+
     /// Leases over this connection count from now on.
     pub(super) fn connected(&self, link: &Arc<Link>) {
         let mut links = self.links.lock();

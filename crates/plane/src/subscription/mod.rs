@@ -3,6 +3,7 @@
 mod arrival;
 mod delivered;
 mod figures;
+mod options;
 mod reconnect;
 
 use std::{
@@ -18,16 +19,20 @@ use arrowlane_transport::{
 };
 use parking_lot::Mutex;
 
-pub use self::figures::{Figures, SubscriptionStatistics};
 use self::{
     arrival::{Arrived, FromPublisher, cost, resolve},
     delivered::Delivered,
 };
+pub use self::{
+    figures::{Figures, SubscriptionStatistics},
+    options::{SubscriptionOptions, Target},
+};
 use crate::{
-    Batch, BatchSchema, Dictionary, Event, Lane, PlaneError, Request,
+    Batch, BatchSchema, Dictionary, Event, Lane, PlaneError,
     link::{Link, Wire},
     publisher::{clock::EVICTED, policy::NOT_PERMITTED},
     ticket::Ticket,
+    topic::INLINE,
 };
 
 /// Tokens among a subscription's sources.
@@ -35,31 +40,6 @@ const WATCH: u64 = 0;
 const LINK: u64 = 1;
 /// Bytes read before other connections get their turn.
 const BUDGET: usize = 256 << 10;
-
-/// What to subscribe to.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// A topic of this user on this machine.
-    Topic(String),
-}
-
-/// How a subscription behaves.
-#[derive(Debug, Clone)]
-pub struct SubscriptionOptions {
-    /// Wait for a publisher that is not there yet. Otherwise [`TransportError::NotFound`].
-    pub wait: bool,
-    /// Wait for the next publisher when one goes away without ending its stream ([`Event::Lost`],
-    /// [`Event::Reconnected`]). Otherwise [`PlaneError::PublisherLost`].
-    pub reconnect: bool,
-    /// How it would like to be served.
-    pub request: Request,
-}
-
-impl Default for SubscriptionOptions {
-    fn default() -> Self {
-        Self { wait: true, reconnect: false, request: Request::default() }
-    }
-}
 
 /// A topic's receiving side. Used on its lane's thread; leases may end on any.
 pub struct Subscription {
@@ -81,6 +61,8 @@ struct State {
     delivered: Delivered,
     /// Delivered by publishers that are gone, and not taken.
     stale: usize,
+    /// How bodies come from the publisher.
+    via: &'static str,
     /// Had a publisher, and waits for the next.
     lost: bool,
     ended: bool,
@@ -281,7 +263,7 @@ impl Subscription {
                 Ok(_) | Err(TransportError::Closed) => {}
                 Err(error) => return Err(error.into()),
             }
-            arrived.push(Arrived::Connected);
+            arrived.push(Arrived::Connected(tags.via));
         }
         if let Some(receiver) = receiver {
             while let Some(event) = receiver.next() {
@@ -297,11 +279,22 @@ impl Subscription {
 
     fn handle(&self, state: &mut State, link: &Arc<Link>, event: Arrived) -> Result<Option<Event>, PlaneError> {
         Ok(match event {
-            Arrived::Connected if std::mem::take(&mut state.lost) => {
+            Arrived::Connected(INLINE) if self.options.strict => {
+                return Err(PlaneError::CopyRequired(
+                    "this publisher cannot share its memory, so batches are copied through its socket: subscribe without \
+                     strictZeroCopy, or see `npx arrowlane doctor` where it runs"
+                        .into(),
+                ));
+            }
+            Arrived::Connected(via) if std::mem::take(&mut state.lost) => {
+                state.via = via;
                 self.figures.reconnected();
                 Some(Event::Reconnected)
             }
-            Arrived::Connected => Some(Event::Connected),
+            Arrived::Connected(via) => {
+                state.via = via;
+                Some(Event::Connected)
+            }
             Arrived::Notice(fields) => self.figures.told(&fields)?.map(Event::Dropped),
             Arrived::Schema(decoded) => {
                 let shape = shape_of(&decoded.schema);
@@ -313,11 +306,11 @@ impl Subscription {
                 let schema =
                     state.schema.clone().ok_or_else(|| PlaneError::SchemaMismatch("there is none yet".into()))?;
                 schema.shape.check(&header)?;
-                state.delivered.add(bytes, cost(&header, &metadata, &body))?;
+                state.delivered.add(bytes, cost(&header, &metadata, &body), self.figures.queue_bytes())?;
                 let (body, buffers) = body.into_body(link);
                 let dictionaries =
                     schema.dictionaries.iter().map(|field| state.dictionaries.get(&field.id).cloned()).collect();
-                let batch = Batch { schema, header, buffers, body, dictionaries, metadata, via: "shm" };
+                let batch = Batch { schema, header, buffers, body, dictionaries, metadata, via: state.via };
                 Some(Event::Batch(Arc::new(batch)))
             }
             Arrived::Dictionary { id, delta, header, body } => {

@@ -10,9 +10,10 @@ use arrowlane_memory::{
     Block, Pool,
     shared::{ReturnPage, ReturnReader},
 };
+use bytes::Bytes;
 
 use super::{
-    input::{Input, Read},
+    input::{Input, Item, Read},
     lent::{Lent, segment_number},
     listener::check_peer,
     output::{Flushed, Output},
@@ -64,7 +65,7 @@ impl ShmEndpoint {
         };
         Ok(Self {
             socket,
-            input: Input::new(longest),
+            input: Input::new(longest, side == Side::Client),
             output: Output::default(),
             announced: HashSet::new(),
             retiring: HashSet::new(),
@@ -79,10 +80,7 @@ impl ShmEndpoint {
 
     /// Two connected endpoints, for tests and for peers in one process.
     pub fn pair() -> Result<(Self, Self), TransportError> {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|e| TransportError::io("socketpair", e))?;
+        let (a, b) = crate::system::stream_pair().map_err(|e| TransportError::io("socketpair", e))?;
         Ok((Self::new(a, Side::Client)?, Self::new(b, Side::Client)?))
     }
 
@@ -94,6 +92,11 @@ impl ShmEndpoint {
     /// The peer reads an end after what is queued; what it sends is still received.
     pub fn stop_sending(&mut self) {
         self.ending = true;
+    }
+
+    /// As [`queued`](Endpoint::queued), without the bodies that are sent from where they lie.
+    pub fn copied(&self) -> usize {
+        self.output.copied()
     }
 
     /// Queues the server's first message.
@@ -122,7 +125,14 @@ impl ShmEndpoint {
     }
 
     fn dispatch(&mut self, inbox: &mut dyn Inbox) -> Result<(), TransportError> {
-        while let Some((header, payload)) = self.input.next()? {
+        while let Some(item) = self.input.next()? {
+            let (header, payload) = match item {
+                Item::Frame(header, payload) => (header, payload),
+                Item::Body(tag, body) => {
+                    inbox.body(tag, body)?;
+                    continue;
+                }
+            };
             match header.kind {
                 Kind::Metadata => inbox.metadata(self.input.bytes(payload))?,
                 Kind::Tagged => inbox.tagged(header.tag, self.input.bytes(payload))?,
@@ -160,6 +170,8 @@ impl ShmEndpoint {
                     inbox.retired(number);
                 }
                 Kind::Returns => self.map_returns()?,
+                // Those come as bodies.
+                Kind::Body => {}
             }
         }
         Ok(())
@@ -196,12 +208,12 @@ impl Endpoint for ShmEndpoint {
                 Read::Nothing => break Progress::Drained,
                 // Also within a message: a peer that is killed while it sends leaves half of one.
                 Read::Ended => return Err(TransportError::Closed),
-                Read::Some(bytes) => {
+                Read::Some { bytes, emptied } => {
                     read += bytes;
                     self.dispatch(inbox)?;
                     // A short read has emptied the socket; asking again would cost a call to hear so. What arrives
                     // from now on makes the descriptor readable again.
-                    if bytes < 4096 {
+                    if emptied {
                         break Progress::Drained;
                     }
                     if read >= budget {
@@ -245,6 +257,10 @@ impl Endpoint for ShmEndpoint {
 
     fn wants_pause(&self) -> bool {
         self.stopped == Flushed::InFlight
+    }
+
+    fn body(&mut self, tag: u64, parts: Vec<Bytes>) {
+        self.output.body(tag, parts);
     }
 
     fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError> {

@@ -4,23 +4,21 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, inotify},
+    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags},
     net::SocketAddrUnix,
     process::geteuid,
 };
 use sha2::{Digest, Sha256};
 
-use crate::TransportError;
+use crate::{TransportError, system};
 
-/// Longest name that is spelled out in a file name; longer ones are hashed.
-const MAX_SPELLED: usize = 180;
 /// Longest name at all.
 const MAX_NAME: usize = 1024;
 
@@ -44,7 +42,11 @@ impl Folder {
         let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let path = set("ARROWLANE_RUNTIME_DIR")
             .or_else(|| set("XDG_RUNTIME_DIR").map(|dir| dir.join("arrowlane")))
-            .unwrap_or_else(|| std::env::temp_dir().join(format!("arrowlane-{}", geteuid().as_raw())));
+            .unwrap_or_else(|| {
+                system::DEFAULT_FOLDER
+                    .map_or_else(std::env::temp_dir, PathBuf::from)
+                    .join(format!("arrowlane-{}", geteuid().as_raw()))
+            });
         Self::open(&path)
     }
 
@@ -101,7 +103,7 @@ impl Folder {
                 let _ = write!(spelled, "%{byte:02X}"); // writing to a String cannot fail
             }
         }
-        if spelled.len() <= MAX_SPELLED {
+        if spelled.len() <= system::MAX_SPELLED {
             return Ok(spelled);
         }
         let mut hashed = String::from("~");
@@ -113,8 +115,8 @@ impl Folder {
 
     /// The address of a socket file in this folder.
     pub(super) fn address(&self, file: &str) -> Result<SocketAddrUnix, TransportError> {
-        let path = format!("/proc/self/fd/{}/{file}", self.descriptor.as_raw_fd());
-        if path.len() <= 107 {
+        let path = system::socket_path(self.descriptor.as_fd(), &self.path, file);
+        if path.as_os_str().len() <= system::LONGEST_ADDRESS {
             return SocketAddrUnix::new(path).map_err(|e| TransportError::io("making a socket address", e));
         }
         Err(TransportError::BadName { name: file.into(), reason: "its file name does not fit into a socket address" })
@@ -162,12 +164,7 @@ impl Folder {
     /// # Errors
     /// When the user's limit of watches is reached.
     pub fn watch(&self) -> Result<FolderWatch, TransportError> {
-        let descriptor = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .map_err(|e| TransportError::io("inotify_init", e))?;
-        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
-        inotify::add_watch(&descriptor, path, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR)
-            .map_err(|e| TransportError::io("inotify_add_watch", e))?;
-        Ok(FolderWatch { descriptor })
+        Ok(FolderWatch { descriptor: system::watch_folder(self.descriptor.as_fd())? })
     }
 
     /// The sockets in this folder, by file name.
@@ -209,7 +206,7 @@ impl FolderLock<'_> {
     /// Device and inode of a file, if it exists.
     pub(super) fn identity(&self, file: &str) -> Option<(u64, u64)> {
         let stat = fs::statat(&self.folder.descriptor, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some((stat.st_dev, stat.st_ino))
+        Some(system::identity(&stat))
     }
 
     pub(super) fn remove(&self, file: &str) -> Result<(), TransportError> {

@@ -6,12 +6,15 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use arrowlane_memory::Growing;
+use bytes::Bytes;
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg};
 
 use crate::{
     TransportError,
-    frame::{HEADER, Header},
+    frame::{HEADER, Header, Kind, MAX_BODY},
+    system::{RECEIVING, keep_from_children},
 };
 
 /// First size of the buffer; it grows as the bytes of a longer frame really arrive, never on a peer's word.
@@ -22,27 +25,49 @@ const MAX_DESCRIPTORS: usize = 4;
 pub(super) struct Input {
     /// Longest payload of a frame.
     longest: usize,
+    /// Whether bodies may follow frames.
+    takes_bodies: bool,
     buffer: Vec<u8>,
     /// Unread bytes are `buffer[start..end]`.
     start: usize,
     end: usize,
     descriptors: VecDeque<OwnedFd>,
+    /// A body that has not arrived as a whole, and its tag. While there is one, the buffer is read empty.
+    body: Option<(u64, Growing)>,
 }
 
 pub(super) enum Read {
-    Some(usize),
+    /// So many bytes, and whether they may be all that there were.
+    Some {
+        bytes: usize,
+        emptied: bool,
+    },
     Nothing,
     Ended,
 }
 
+/// What arrived as a whole.
+pub(super) enum Item {
+    /// A frame, and where its payload lies in [`Input::bytes`].
+    Frame(Header, std::ops::Range<usize>),
+    /// The body with this tag, in memory of its own.
+    Body(u64, Bytes),
+}
+
+/// Fewer bytes than this came because there were no more.
+const SHORT: usize = 4096;
+
 impl Input {
-    /// Nothing read yet; frames of up to `longest` bytes are taken.
-    pub(super) fn new(longest: usize) -> Self {
-        Self { longest, buffer: Vec::new(), start: 0, end: 0, descriptors: VecDeque::new() }
+    /// Nothing read yet; frames of up to `longest` bytes are taken, and bodies behind them where `takes_bodies`.
+    pub(super) fn new(longest: usize, takes_bodies: bool) -> Self {
+        Self { longest, takes_bodies, buffer: Vec::new(), start: 0, end: 0, descriptors: VecDeque::new(), body: None }
     }
 
     /// Reads once.
     pub(super) fn read(&mut self, socket: impl AsFd) -> Result<Read, TransportError> {
+        if let Some((_, body)) = &mut self.body {
+            return read_body(body, socket);
+        }
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.buffer.len() > 8 * INITIAL {
@@ -60,7 +85,7 @@ impl Input {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut self.buffer[self.end..])];
-            match recvmsg(&socket, &mut parts, &mut control, RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC) {
+            match recvmsg(&socket, &mut parts, &mut control, RECEIVING) {
                 Ok(received) => break received,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(Read::Nothing),
@@ -71,7 +96,7 @@ impl Input {
         let before = self.descriptors.len();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
+                self.descriptors.extend(descriptors.inspect(keep_from_children));
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) && self.descriptors.len() - before < MAX_DESCRIPTORS {
@@ -88,11 +113,15 @@ impl Input {
             return Err(TransportError::Framing("descriptors that no frame asked for".into()));
         }
         self.end += received.bytes;
-        Ok(if received.bytes == 0 { Read::Ended } else { Read::Some(received.bytes) })
+        let bytes = received.bytes;
+        Ok(if bytes == 0 { Read::Ended } else { Read::Some { bytes, emptied: bytes < SHORT } })
     }
 
-    /// The next whole frame, and where its payload lies in [`bytes`](Self::bytes).
-    pub(super) fn next(&mut self) -> Result<Option<(Header, std::ops::Range<usize>)>, TransportError> {
+    /// What arrived next as a whole.
+    pub(super) fn next(&mut self) -> Result<Option<Item>, TransportError> {
+        if self.body.is_some() {
+            return self.next_of_body();
+        }
         let unread = &self.buffer[self.start..self.end];
         let Some(header) = unread.first_chunk::<HEADER>() else { return Ok(None) };
         let header = Header::decode(header)?;
@@ -107,7 +136,25 @@ impl Input {
         }
         let payload = self.start + HEADER..self.start + HEADER + header.length;
         self.start = payload.end;
-        Ok(Some((header, payload)))
+        if header.kind != Kind::Body {
+            return Ok(Some(Item::Frame(header, payload)));
+        }
+        if !self.takes_bodies {
+            return Err(TransportError::Framing("a subscriber sends no bodies".into()));
+        }
+        self.body = Some((header.tag, Growing::new(announced(&self.buffer[payload])?)));
+        self.next_of_body()
+    }
+
+    /// Takes what is in the buffer of a body; the body, when that was the rest of it.
+    fn next_of_body(&mut self) -> Result<Option<Item>, TransportError> {
+        let Some((tag, mut body)) = self.body.take() else { return Ok(None) };
+        self.start += body.append(&self.buffer[self.start..self.end])?;
+        if body.missing() > 0 {
+            self.body = Some((tag, body));
+            return Ok(None);
+        }
+        Ok(body.finish().map(|arrived| Item::Body(tag, Bytes::from_owner(arrived))))
     }
 
     pub(super) fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
@@ -116,5 +163,34 @@ impl Input {
 
     pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
+    }
+}
+
+/// The length of a body, as a frame's payload has it. It is believed as far as bytes follow.
+fn announced(payload: &[u8]) -> Result<usize, TransportError> {
+    let length = <[u8; 8]>::try_from(payload)
+        .map(u64::from_le_bytes)
+        .map_err(|_| TransportError::Framing("a body's payload must be its length in 8 bytes".into()))?;
+    let fits = usize::try_from(length).ok().filter(|_| length <= MAX_BODY);
+    fits.ok_or_else(|| TransportError::Framing(format!("a body of {length} bytes is over the limit of {MAX_BODY}")))
+}
+
+/// Reads once, straight to where the body is to lie.
+fn read_body(body: &mut Growing, socket: impl AsFd) -> Result<Read, TransportError> {
+    let room = body.spare()?;
+    let asked = room.len();
+    loop {
+        match recv(&socket, &mut *room, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Ok(Read::Ended),
+            Ok((_, bytes)) => {
+                // SAFETY: the system wrote so many bytes to the start of `room`, which is what `spare` returned last.
+                unsafe { body.advance(bytes) };
+                return Ok(Read::Some { bytes, emptied: bytes < asked.min(SHORT) });
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(Read::Nothing),
+            Err(Errno::CONNRESET) => return Ok(Read::Ended),
+            Err(error) => return Err(TransportError::io("recv", error)),
+        }
     }
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, sockopt},
+    net::{bind, connect, listen},
     process::geteuid,
 };
 
 use super::{Folder, ShmEndpoint, endpoint::Side};
-use crate::TransportError;
+use crate::{
+    TransportError,
+    system::{self, accept_stream, peer_of},
+};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 256;
@@ -71,7 +74,7 @@ impl ShmListener {
     /// The next connection, or `None` when nobody waits. A peer of another user is turned away and reported.
     pub fn accept(&self) -> Result<Option<ShmEndpoint>, TransportError> {
         loop {
-            match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            match accept_stream(&self.socket) {
                 Ok(socket) => return ShmEndpoint::new(socket, Side::Server).map(Some),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(None),
@@ -142,15 +145,12 @@ fn probe(folder: &Folder, file: &str) -> Result<OwnedFd, TransportError> {
 }
 
 fn stream_socket() -> Result<OwnedFd, TransportError> {
-    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
-        .map_err(|e| TransportError::io("socket", e))
+    system::stream_socket().map_err(|e| TransportError::io("socket", e))
 }
 
 /// Refuses a peer of another user; the process at the other end, where the system says.
 pub(super) fn check_peer(socket: impl AsFd) -> Result<Option<u32>, TransportError> {
-    let peer = sockopt::socket_peercred(socket).map_err(|e| TransportError::io("SO_PEERCRED", e))?;
-    // A process of another namespace has no number here, and then the system says 0.
-    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
-    let (peer, own) = (peer.uid.as_raw(), geteuid().as_raw());
+    let (peer, pid) = peer_of(socket)?;
+    let own = geteuid().as_raw();
     if peer == own { Ok(pid) } else { Err(TransportError::OtherUser { peer, own }) }
 }

@@ -2,17 +2,25 @@
 
 use std::{
     collections::VecDeque,
+    io::IoSlice,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 
 use arrowlane_memory::shared::Segment;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
+use bytes::{Buf, Bytes};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, send, sendmsg};
 
 use crate::{
     TransportError,
     frame::{Header, Kind},
+    system::QUIETLY,
 };
+
+/// Bodies up to this are copied behind what is queued before them: that costs less than a system call.
+const SMALL: usize = 8 << 10;
+/// Parts of a body that go to the system at a time.
+const PARTS: usize = 64;
 
 /// Frames in order. A run that begins with a descriptor waits until the one before it was acknowledged: descriptors in
 /// flight count against a limit of the user's, not of the process's.
@@ -20,6 +28,8 @@ use crate::{
 pub(super) struct Output {
     runs: VecDeque<Run>,
     queued: usize,
+    /// Those among `queued` that are parts of bodies, and lie where they lay.
+    uncopied: usize,
     unacknowledged: usize,
     /// Answers put out since the queue was last empty.
     replies: usize,
@@ -33,6 +43,41 @@ struct Run {
     bytes: Vec<u8>,
     sent: usize,
     descriptor: Option<Descriptor>,
+    /// What follows the bytes. Each part is let go of as soon as it is with the system.
+    body: VecDeque<Bytes>,
+}
+
+impl Run {
+    fn is_sent(&self) -> bool {
+        self.sent == self.bytes.len() && self.body.is_empty()
+    }
+
+    /// Hands over as much as there is room for.
+    fn put(&self, outlet: &impl Outlet) -> rustix::io::Result<usize> {
+        if self.body.is_empty() {
+            return outlet.put(&[IoSlice::new(&self.bytes[self.sent..])], self.descriptor.as_ref());
+        }
+        let rest = Some(&self.bytes[self.sent..]).filter(|rest| !rest.is_empty());
+        let parts = rest.into_iter().chain(self.body.iter().map(|part| &part[..]));
+        let parts: Vec<_> = parts.take(PARTS).map(IoSlice::new).collect();
+        outlet.put(&parts, self.descriptor.as_ref())
+    }
+
+    /// Forgets what was handed over; how much of it were parts of the body.
+    fn advance(&mut self, sent: usize) -> usize {
+        let of_bytes = sent.min(self.bytes.len() - self.sent);
+        self.sent += of_bytes;
+        let mut left = sent - of_bytes;
+        while let Some(part) = self.body.front_mut().filter(|_| left > 0) {
+            let now = left.min(part.len());
+            part.advance(now);
+            left -= now;
+            if part.is_empty() {
+                self.body.pop_front();
+            }
+        }
+        sent - of_bytes
+    }
 }
 
 /// What stopped [`Output::flush`].
@@ -50,13 +95,13 @@ pub(super) enum Flushed {
 
 /// Where bytes go, with a descriptor or without.
 pub(super) trait Outlet {
-    /// As many of the bytes as there is room for; the descriptor goes with the first of them.
-    fn put(&self, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize>;
+    /// As many of the bytes as there is room for; the descriptor goes with the first of them. There is one part at least.
+    fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize>;
 }
 
 impl Output {
     pub(super) fn frame(&mut self, kind: Kind, tag: u64, parts: &[&[u8]]) {
-        if self.runs.is_empty() {
+        if self.runs.back().is_none_or(|run| !run.body.is_empty()) {
             self.runs.push_back(Run::default());
         }
         let Some(run) = self.runs.back_mut() else { return };
@@ -66,6 +111,21 @@ impl Output {
             run.bytes.extend_from_slice(part);
         }
         self.queued += crate::frame::HEADER + length;
+    }
+
+    /// A tagged message whose parts are not copied, unless they are small.
+    pub(super) fn body(&mut self, tag: u64, parts: Vec<Bytes>) {
+        let length: usize = parts.iter().map(Bytes::len).sum();
+        if length <= SMALL {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+            return self.frame(Kind::Tagged, tag, &parts);
+        }
+        self.frame(Kind::Body, tag, &[&(length as u64).to_le_bytes()]);
+        self.queued += length;
+        self.uncopied += length;
+        if let Some(run) = self.runs.back_mut() {
+            run.body.extend(parts.into_iter().filter(|part| !part.is_empty()));
+        }
     }
 
     /// A frame without a payload that answers the peer's.
@@ -103,6 +163,11 @@ impl Output {
         self.queued
     }
 
+    /// As [`queued`](Self::queued), without bodies that lie in somebody else's memory.
+    pub(super) fn copied(&self) -> usize {
+        self.queued - self.uncopied
+    }
+
     pub(super) fn flush(&mut self, outlet: &impl Outlet) -> Result<Flushed, TransportError> {
         loop {
             let only = self.runs.len() == 1;
@@ -110,10 +175,10 @@ impl Output {
             if run.descriptor.is_some() && self.unacknowledged > 0 {
                 return Ok(Flushed::Acknowledgement);
             }
-            while run.sent < run.bytes.len() {
-                match outlet.put(&run.bytes[run.sent..], run.descriptor.as_ref()) {
+            while !run.is_sent() {
+                match run.put(outlet) {
                     Ok(sent) => {
-                        run.sent += sent;
+                        self.uncopied -= run.advance(sent);
                         self.queued -= sent;
                         if run.descriptor.take().is_some() {
                             self.unacknowledged += 1;
@@ -143,15 +208,19 @@ impl Output {
 }
 
 impl Outlet for OwnedFd {
-    fn put(&self, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let Some(descriptor) = descriptor else { return send(self, bytes, flags) };
+    fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+        let Some(descriptor) = descriptor else {
+            return match parts {
+                [only] => send(self, only, QUIETLY),
+                _ => sendmsg(self, parts, &mut SendAncillaryBuffer::default(), QUIETLY),
+            };
+        };
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = [descriptor.as_fd()];
         let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
         debug_assert!(fits, "the space was sized for one descriptor");
-        sendmsg(self, &[std::io::IoSlice::new(bytes)], &mut control, flags)
+        sendmsg(self, parts, &mut control, QUIETLY)
     }
 }
 
@@ -168,13 +237,13 @@ mod tests {
     }
 
     impl Outlet for Crowded {
-        fn put(&self, bytes: &[u8], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+        fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
             self.asked.set(self.asked.get() + 1);
             if descriptor.is_some() && self.refusals.get() > 0 {
                 self.refusals.set(self.refusals.get() - 1);
                 return Err(rustix::io::Errno::TOOMANYREFS);
             }
-            Ok(bytes.len())
+            Ok(parts.iter().map(|part| part.len()).sum())
         }
     }
 
@@ -191,5 +260,64 @@ mod tests {
         assert_eq!(outlet.asked.get(), 3);
         assert_eq!(output.flush(&outlet).unwrap(), Flushed::All);
         assert_eq!((output.queued(), outlet.asked.get()), (0, 4));
+    }
+
+    /// Takes so many bytes at a time, and keeps them.
+    struct Narrow(usize, std::cell::RefCell<Vec<u8>>);
+
+    impl Outlet for Narrow {
+        fn put(&self, parts: &[IoSlice<'_>], _descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+            let all = parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+            let taken = all.len().min(self.0);
+            self.1.borrow_mut().extend_from_slice(&all[..taken]);
+            Ok(taken)
+        }
+    }
+
+    #[test]
+    fn bodies_and_frames_keep_their_order_however_little_the_socket_takes() {
+        let large: Vec<u8> = (0..20_000u32).map(|n| n as u8).collect();
+        for width in [1, 7, 16, 4096, usize::MAX] {
+            let mut output = Output::default();
+            output.frame(Kind::Metadata, 0, &[b"before"]);
+            let parts = vec![Bytes::from(large.clone()), Bytes::new(), Bytes::from_static(&[9; 3])];
+            output.body(5, parts);
+            output.body(6, vec![Bytes::from_static(b"small")]);
+            output.body(7, vec![Bytes::from(large.clone())]);
+            assert_eq!(output.queued() - output.copied(), 40_003, "what is large is not copied");
+            let narrow = Narrow(width, Default::default());
+            assert_eq!(output.flush(&narrow).unwrap(), Flushed::All);
+            assert_eq!((output.queued(), output.copied()), (0, 0));
+            let header = |length, kind, tag| Header { length, kind, tag }.encode();
+            let expected: [&[u8]; 10] = [
+                &header(6, Kind::Metadata, 0),
+                b"before",
+                &header(8, Kind::Body, 5),
+                &20_003u64.to_le_bytes(),
+                &large,
+                &[9; 3],
+                &[&header(5, Kind::Tagged, 6)[..], b"small"].concat(),
+                &header(8, Kind::Body, 7),
+                &20_000u64.to_le_bytes(),
+                &large,
+            ];
+            assert!(*narrow.1.borrow() == expected.concat(), "{width} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn a_part_is_let_go_of_as_soon_as_it_is_with_the_system() {
+        struct Kept(Vec<u8>, #[expect(dead_code, reason = "counts")] Arc<()>);
+        impl AsRef<[u8]> for Kept {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let (kept, mut output) = (Arc::new(()), Output::default());
+        output.body(1, vec![Bytes::from_owner(Kept(vec![1; 10_000], Arc::clone(&kept)))]);
+        output.frame(Kind::Metadata, 0, &[b"after"]);
+        assert_eq!(Arc::strong_count(&kept), 2);
+        assert_eq!(output.flush(&Narrow(usize::MAX, Default::default())).unwrap(), Flushed::All);
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use arrowlane_dissociated::Fields;
+use arrowlane_dissociated::{Fields, Sender};
 use arrowlane_memory::Pool;
 use arrowlane_transport::Endpoint;
 
@@ -148,6 +148,8 @@ impl Connection {
         let holds = self.holding.batches() > 0;
         let full = !self.has_room(0) || !self.backlog.is_empty();
         let seen = match self.takes_part() {
+            // Nothing comes back of what is sent inside messages: reading it, and taking it, is the sign of life.
+            true if self.inline && (holds || full) => Some((holds, self.progress(sender))),
             true if holds => Some((holds, sender.freed_bytes())),
             true if full => Some((holds, sender.consumed_bytes())),
             // Its end is on the way, and it does not even read that.
@@ -155,6 +157,12 @@ impl Connection {
             _ => None,
         };
         self.watch.look(seen)
+    }
+
+    /// Changes when the subscriber reads or takes something, and while there is room to send it more.
+    fn progress(&self, sender: &Sender<Lent>) -> u64 {
+        let read = sender.sent_bytes().wrapping_sub(self.endpoint.queued() as u64);
+        read.wrapping_add(sender.consumed_bytes())
     }
 
     /// Its figures at this moment; `None` when it never asked for batches.

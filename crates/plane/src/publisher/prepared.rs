@@ -1,0 +1,32 @@
+//! A publisher before it joins a lane.
+
+use std::sync::Arc;
+
+use arrowlane_memory::Pool;
+use arrowlane_transport::shm::{Folder, ShmListener};
+
+use super::{Lending, Publisher, PublisherOptions};
+use crate::PlaneError;
+
+/// What can be prepared on any thread before a publisher joins a lane: everything that may block.
+pub struct Prepared {
+    pub(super) topic: String,
+    pub(super) listener: ShmListener,
+    pub(super) pool: Pool,
+    pub(super) lending: Lending,
+    pub(super) options: PublisherOptions,
+}
+
+impl Publisher {
+    /// Takes the topic's name and its first memory. Blocks: called off the event loop.
+    pub fn prepare(folder: Arc<Folder>, topic: &str, options: PublisherOptions) -> Result<Prepared, PlaneError> {
+        let lending = Lending::of_this_process()?;
+        if let Some(refusal) = lending.refusal().filter(|_| options.strict) {
+            return Err(refusal);
+        }
+        let pool = Pool::new(lending.pool(options.memory))?;
+        pool.grow(1)?;
+        let listener = ShmListener::bind(folder, topic)?;
+        Ok(Prepared { topic: topic.into(), listener, pool, lending, options })
+    }
+}
