@@ -19,6 +19,7 @@ mod copied;
 mod error;
 mod lane;
 mod link;
+mod memory;
 mod outgoing;
 mod publisher;
 mod pulse;
@@ -35,6 +36,7 @@ pub use body::{Body, HostRange, Placed, identity_of};
 pub use copied::copied_bytes;
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
+pub use memory::{Memory, Relayed};
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
     ConnectionId, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Permits, Policy, Prepared, Publisher, PublisherOptions,

@@ -6,7 +6,7 @@ mod returns;
 use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
 use arrowlane_dissociated::{Body, Fields, Pair, Sender, SenderConfig, encode_dictionary};
-use arrowlane_memory::{Block, Pool, shared::ReturnReader};
+use arrowlane_memory::{Pool, shared::ReturnReader};
 use arrowlane_transport::{Endpoint, Interest, Source, shm::ShmEndpoint};
 
 pub(super) use self::overflow::Offered;
@@ -19,7 +19,7 @@ use super::{
     queue::{Backlog, Parked},
     talk::{FromSubscriber, Phase, Talk},
 };
-use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, ticket::Ticket, topic::TAGS};
+use crate::{Lane, Memory, Outgoing, PlaneError, memory::pairs, ticket::Ticket, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
 const MAX_QUEUED: usize = 1 << 20;
@@ -206,14 +206,14 @@ impl Connection {
             *known = dictionary.version;
             sent_ids.push(field.id);
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
-            let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, false, None);
-            put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.block.as_ref())?;
+            let pairs = pairs(&dictionary.header, dictionary.memory.as_ref());
+            let lend = |memory: &Memory| Lent::new(memory, &self.holding, false, None);
+            put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.memory.as_ref())?;
         }
         let extended = sender.is_extended();
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
-        let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, true, plain);
-        put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.block.as_ref())?;
+        let lend = |memory: &Memory| Lent::new(memory, &self.holding, true, plain);
+        put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.memory.as_ref())?;
         if extended {
             self.window.push_back(sender.sent_bytes());
         }
@@ -295,12 +295,12 @@ fn put(
     sender: &mut Sender<Lent>,
     endpoint: &mut ShmEndpoint,
     pool: &Pool,
-    lend: impl FnOnce(&Arc<Block>) -> Lent,
+    lend: impl FnOnce(&Memory) -> Lent,
     flatbuffer: &[u8],
     pairs: &[Pair],
-    block: Option<&Arc<Block>>,
+    memory: Option<&Memory>,
 ) -> Result<(), PlaneError> {
-    let Some(block) = block else {
+    let Some(memory) = memory else {
         if sender.is_extended() {
             sender.message(flatbuffer, Body::None, endpoint);
             // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.
@@ -311,8 +311,11 @@ fn put(
         }
         return Ok(());
     };
-    endpoint.lend(pool, block)?;
-    let keep = lend(block);
+    match memory {
+        Memory::Block(block) => endpoint.lend(pool, block)?,
+        Memory::Relayed(relayed) => relayed.segments.iter().for_each(|s| endpoint.lend_on(s.number, &s.mapping)),
+    }
+    let keep = lend(memory);
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())

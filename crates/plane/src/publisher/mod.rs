@@ -51,7 +51,7 @@ use self::{
     queue::Parked,
     waiting::Waiting,
 };
-use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, topic};
+use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, memory::pairs, topic};
 
 /// Which of a publisher's connections.
 pub type ConnectionId = u64;
@@ -306,7 +306,7 @@ impl Publisher {
             metadata: out.metadata.clone(),
             flatbuffer: encode_batch(&out.header, &out.metadata),
         });
-        let pairs = pairs(&out.header, out.block.as_deref());
+        let pairs = pairs(&out.header, out.memory.as_ref());
         let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());
         let (parked, share) = (OnceCell::new(), self.share(state));
         let (mut later, mut given) = (false, 0);

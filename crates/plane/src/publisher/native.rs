@@ -75,20 +75,20 @@ impl Publisher {
             }
             let flat = flatten(std::slice::from_ref(values))?;
             let bytes = packed_size(&flat, ALIGN);
-            let (header, block) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
+            let (header, memory) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
                 Ok(packed) => packed,
                 Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
             };
             let version = Self::next_dictionary_version();
-            *slot = Some((values.clone(), OutgoingDictionary { version, header, block }));
+            *slot = Some((values.clone(), OutgoingDictionary { version, header, memory }));
         }
         let bytes = packed_size(&flat, ALIGN);
-        let (header, block) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
+        let (header, memory) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
             Ok(packed) => packed,
             Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
         };
         let dictionaries = packed.dictionaries.iter().flatten().map(|(_, dictionary)| dictionary.clone()).collect();
-        Ok(PackOutcome::Packed(Box::new(Outgoing { schema, header, block, metadata, dictionaries })))
+        Ok(PackOutcome::Packed(Box::new(Outgoing { schema, header, memory, metadata, dictionaries })))
     }
 }
 
