@@ -166,6 +166,11 @@ impl Connection {
         self.holding.leases()
     }
 
+    /// Whether it holds something of somebody else's.
+    pub(super) fn holds_relayed(&self) -> bool {
+        self.holding.relayed() > 0
+    }
+
     fn has_room(&self, bytes: u64) -> bool {
         let Phase::Streaming(sender) = &self.talk.phase else { return true };
         if !sender.is_extended() {

@@ -14,6 +14,7 @@ mod options;
 mod plain;
 pub(crate) mod policy;
 mod queue;
+mod relay;
 mod report;
 mod talk;
 mod waiting;
@@ -23,6 +24,7 @@ pub use self::{
     native::PackOutcome,
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
     policy::{Overflow, Permits, Policy, Request},
+    relay::Part,
 };
 
 use std::{
@@ -70,6 +72,7 @@ pub struct Publisher {
     options: PublisherOptions,
     state: Mutex<State>,
     packed: Mutex<native::Packed>,
+    relays: relay::SharedRelays,
     usage: Mutex<Usage>,
     waiting: Arc<Waiting>,
     dirty: AtomicBool,
@@ -157,6 +160,7 @@ impl Publisher {
             options,
             state: Mutex::default(),
             packed: Mutex::default(),
+            relays: Mutex::default(),
             usage: Mutex::default(),
             waiting,
             dirty: AtomicBool::new(false),
@@ -346,6 +350,7 @@ impl Publisher {
     /// Hands to the system what was sent after the first batch of a turn.
     pub(crate) fn flush(self: &Arc<Self>) {
         self.dirty.store(false, Ordering::Release);
+        self.sweep();
         let mut state = self.state.lock();
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.is_queued()).map(|(id, _)| *id).collect();
         for id in ids {
@@ -383,9 +388,10 @@ impl Publisher {
         self.waiting.end();
     }
 
-    /// After close: done when nothing is queued any more.
+    /// After close: done when nothing is queued any more, and nobody reads what is somebody else's: with the connection
+    /// the lease over it would end, and its owner write there.
     fn drained(&self, state: &mut State) {
-        if state.closing && !state.connections.values().any(Connection::is_owed) {
+        if state.closing && !state.connections.values().any(|c| c.is_owed() || c.holds_relayed()) {
             self.let_go(state);
         }
     }
