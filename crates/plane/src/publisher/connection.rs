@@ -224,6 +224,10 @@ impl Connection {
         }
         self.ledger.sent += 1;
         self.ledger.unblock();
+        if self.holds_relayed() {
+            // Before it can have anything to return.
+            self.ask(true);
+        }
         Ok(())
     }
 
@@ -267,10 +271,10 @@ impl Connection {
             return Err(error);
         }
         result?;
-        if let Some(mut returns) = self.endpoint.take_returns() {
+        if let Some(returns) = self.endpoint.take_returns() {
             // Whoever gets nothing more is not looked at by a sender: it has to speak up.
-            returns.ask(!self.takes_part());
             self.returns = Some(returns);
+            self.ask(false);
         }
         self.collect()?;
         if self.talk.cancelled && self.takes_part() {
