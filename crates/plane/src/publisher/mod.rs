@@ -388,14 +388,6 @@ impl Publisher {
         self.waiting.end();
     }
 
-    /// After close: done when nothing is queued any more, and nobody reads what is somebody else's: with the connection
-    /// the lease over it would end, and its owner write there.
-    fn drained(&self, state: &mut State) {
-        if state.closing && !state.connections.values().any(|c| c.is_owed() || c.holds_relayed()) {
-            self.let_go(state);
-        }
-    }
-
     fn stop_listening(&self, state: &mut State) {
         state.latest = None;
         if let (Some(door), Some(lane)) = (state.door.take(), self.lane.upgrade()) {
