@@ -461,8 +461,10 @@ export declare class Publisher {
 	/**
 	 * Sends a batch to every subscriber, in the order of the calls, and resolves to the number of those it was given to as
 	 * soon as it is on its way: not when they have read it. A `Writer` and a RecordBatch over one unsent writer's arrays go without a copy, and
-	 * that writer is spent by the call; everything else is copied once and stays the caller's, who leaves it as it is until
-	 * this resolves (and disposes a `Batch` after that). Await file and crypto jobs that still write the arrays first.
+	 * that writer is spent by the call. Everything else stays the caller's: a `Batch` that was received is forwarded from where
+	 * it lies, as it was received, and its lease ends when this handle is disposed and every subscriber is done with it; the
+	 * rest is copied once. The caller leaves it as it is until this resolves (and disposes a `Batch` after that). Await file and
+	 * crypto jobs that still write the arrays first.
 	 *
 	 * A Table goes as its batches, one that has none as a batch without rows. The first batch fixes the topic's schema: others are refused with
 	 * `ERR_SCHEMA_MISMATCH`. Further codes: `ERR_CLOSED`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_DATA`, `ERR_COPY_REQUIRED`.
@@ -470,7 +472,9 @@ export declare class Publisher {
 	send(what: Sendable, options?: SendOptions): Promise<number>;
 	/**
 	 * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
-	 * everything is handed over; batches that subscribers hold stay valid. Streams that `onSubscriber` still serves end
+	 * everything is handed over; batches that subscribers hold stay valid. Forwarded ones are another publisher's memory:
+	 * `close` waits until nobody downstream reads them any more; given up by `signal`, that publisher may write there while
+	 * they are read. Streams that `onSubscriber` still serves end
 	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
 	 *
 	 * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any

@@ -9,6 +9,7 @@ import { ArrowlaneError, copyRequired, type ErrorCode } from "./errors.js";
 import { layoutLength, type OutgoingLayout, writeLayout } from "./layout.js";
 import { flatPairs } from "./metadata.js";
 import { lane, native } from "./native/lane.js";
+import { flatBytes, type Outgoing } from "./outgoing.js";
 import { Room } from "./room.js";
 import { schemaHandle } from "./schemas.js";
 import type { Sendable, SendOptions } from "./sending.js";
@@ -19,11 +20,9 @@ const NEEDS_GROWTH = -1;
 const TOO_LARGE = -3;
 /** Answer of `NativeLane.send` and `resend`: fewer subscribers than `minSubscribers`. */
 const NO_SUBSCRIBER = -1;
+/** Answer of `NativeLane.forward`. */
+const HAS_TO_BE_COPIED = -1;
 const NOTHING: readonly number[] = [];
-/** One binary value: what raw bytes are sent as. */
-const BYTES: JsonSchema = {
-  fields: [{ name: "value", nullable: false, type: { name: "binary" }, children: [] }],
-};
 
 /** A dictionary that was sent, and what it was made of. */
 interface SentDictionary {
@@ -126,6 +125,8 @@ export class Outbox {
       }
       // A Batch looks like one where apache-arrow can hold its schema; elsewhere even looking throws.
       const ours = what instanceof Batch;
+      const forwarded = ours ? this.#forwarded(what, options) : HAS_TO_BE_COPIED;
+      if (forwarded >= 0) return this.#sendForwarded(forwarded, options.signal);
       if (this.#tail === undefined && !ours && hasArrow() && arrow().isRecordBatch(what)) {
         const flat = arrow().flattenBatch(what);
         const outgoing = this.#placed(flat) ?? this.#copied(flat, flat);
@@ -160,12 +161,7 @@ export class Outbox {
   async #sendSlowly(what: Sendable, options: SendOptions): Promise<number> {
     options.signal?.throwIfAborted();
     if (what instanceof Batch) return this.#sendBatch(what, options);
-    if (what instanceof Uint8Array) {
-      return this.#sendFlat(
-        { ...flatBytes(what), schema: BYTES, columnsKey: BYTES, dictionaries: [] },
-        options,
-      );
-    }
+    if (what instanceof Uint8Array) return this.#sendFlat(flatBytes(what), options);
     if (hasArrow() && arrow().isRecordBatch(what)) return this.#sendFlat(arrow().flattenBatch(what), options);
     if (hasArrow() && arrow().isTable(what)) {
       let sent = 0;
@@ -295,9 +291,19 @@ export class Outbox {
       this.#forgetDictionaries(dictionaries);
       throw error;
     }
+    return this.#answered(answer, signal);
+  }
+
+  /** Sends what native code has ready, or waits until it can be sent. */
+  #offer(outgoing: number, signal: AbortSignal | undefined): Promise<number> {
+    const answer = native(() => lane().native.resend(this.#publisher, outgoing, this.#connection));
+    return this.#answered(answer, signal);
+  }
+
+  #answered(answer: number, signal: AbortSignal | undefined): Promise<number> {
     lane().stirred();
     if (answer >= 0) return Promise.resolve(answer);
-    const waiting = scratch[0];
+    const waiting = lane().scratch[0];
     if (this.#tail !== undefined) return this.#resend(waiting, answer, signal);
     const drop = () => lane().native.dropOutgoing(waiting);
     return this.#inOrder(() => this.#resend(waiting, answer, signal), undefined, drop);
@@ -322,6 +328,23 @@ export class Outbox {
     }
   }
 
+  /** A received batch that goes on from where it lies: the native handle to send it with, or `HAS_TO_BE_COPIED`. */
+  #forwarded(batch: Batch, { metadata }: SendOptions): number {
+    const { body, part } = insideOf(batch);
+    const pairs = metadata === undefined ? undefined : flatPairs(metadata);
+    const columns = part.columns?.slice();
+    return native(() =>
+      lane().native.forward(this.#publisher, body.handle, part.begin, batch.length, columns, pairs),
+    );
+  }
+
+  /** From here on it holds the body by itself: its handle in JavaScript may be disposed. */
+  #sendForwarded(forwarded: number, signal: AbortSignal | undefined): Promise<number> {
+    if (this.#tail === undefined) return this.#offer(forwarded, signal);
+    const drop = () => lane().native.dropOutgoing(forwarded);
+    return this.#inOrder(() => this.#offer(forwarded, signal), signal, drop);
+  }
+
   /** Any batch of any type, copied by native code. */
   async #sendBatch(batch: Batch, options: SendOptions): Promise<number> {
     if (this.#strict) throw copyRequired();
@@ -338,11 +361,7 @@ export class Outbox {
           pairs,
         ),
       );
-      if (answer >= 0) {
-        const sent = native(() => lane().native.resend(this.#publisher, answer, this.#connection));
-        lane().stirred();
-        return sent >= 0 ? sent : this.#resend(lane().scratch[0], sent, options.signal);
-      }
+      if (answer >= 0) return this.#offer(answer, options.signal);
       await this.#makeRoom(answer, lane().scratch[0], options.signal);
     }
   }
@@ -375,20 +394,4 @@ export class Outbox {
     const [code, message] = await promise;
     if (code !== undefined) throw new ArrowlaneError(code as ErrorCode, message);
   }
-}
-
-/** A batch whose bytes are where they will be read. */
-interface Outgoing extends OutgoingLayout {
-  readonly rows: number;
-  readonly block: Block | undefined;
-  /** Native handles of the schema and of the dictionaries. */
-  readonly schema: number;
-  readonly dictionaries: readonly number[];
-  /** Set when the block's buffer was detached already. */
-  readonly detached?: boolean;
-}
-
-function flatBytes(bytes: Uint8Array): Flat {
-  const offsets = new Uint8Array(new Int32Array([0, bytes.length]).buffer);
-  return { rows: 1, nodes: [1, 0], buffers: [new Uint8Array(0), offsets, bytes], variadic: [] };
 }

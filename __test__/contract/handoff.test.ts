@@ -307,7 +307,7 @@ describe("zero copy", () => {
     for (const one of [batch, slice, copy]) one.dispose();
   });
 
-  test("a batch that is sent on is copied once, and strictZeroCopy refuses", async () => {
+  test("what lies elsewhere is copied once, and strictZeroCopy refuses", async () => {
     const { publisher } = await connected(stage, { strictZeroCopy: true });
     expect(await codeOf(publisher.send(numbers(1)))).toBe("ERR_COPY_REQUIRED");
     expect(await codeOf(publisher.send(new arrow.Table([numbers(1)])))).toBe("ERR_COPY_REQUIRED");

@@ -66,6 +66,15 @@ test("the examples run as they stand", async () => {
   const lines = received.stdout.toString().trim().split("\n");
   expect(lines).toEqual([20, 21, 22].map((t) => `1000000 rows, the first is ${t}, zero copy: true`));
 
+  const relayed = await place.spawn(example("relay.mjs"), []).ended;
+  expect([relayed.status, relayed.stderr]).toEqual([0, ""]);
+  const places = (word: string) =>
+    [...relayed.stdout.toString().matchAll(new RegExp(`^${word} (\\d+) at (\\{[^}]*\\})`, "gm"))].map(
+      ([, temperature, place]) => `${temperature} ${place}`,
+    );
+  expect(places("read")).toHaveLength(2);
+  expect(places("wrote")).toEqual(expect.arrayContaining(places("read")));
+
   const addon = await place.spawn(example("native-addon.mjs"), []).ended;
   expect([addon.status, addon.stderr]).toEqual([0, ""]);
   expect(addon.stdout.toString()).toContain("6005 rows");

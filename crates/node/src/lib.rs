@@ -18,6 +18,7 @@ mod cell;
 mod error;
 mod events;
 mod files;
+mod forward;
 mod host;
 mod interchange;
 mod lane;

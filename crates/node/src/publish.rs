@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrowlane_dissociated::KeyValues;
 use arrowlane_memory::{AllocateError, Limit, MemoryError, Pool};
-use arrowlane_plane::{OutgoingDictionary, PackOutcome, PlaneError, Prepared, Publisher, PublisherOptions, Queue};
+use arrowlane_plane::{
+    Memory, OutgoingDictionary, PackOutcome, PlaneError, Prepared, Publisher, PublisherOptions, Queue,
+};
 use arrowlane_transport::shm::Folder;
 use napi::{Env, ScopedTask, bindgen_prelude::*};
 use napi_derive::napi;
@@ -187,7 +189,11 @@ impl NativeLane {
         let block = self.take_block(env, f64::from(block), buffer.map(|b| b.raw()))?;
         check_layout(&header, block.as_deref())?;
         let version = Publisher::next_dictionary_version();
-        Ok(self.host.tables.borrow_mut().dictionaries.insert(OutgoingDictionary { version, header, block }))
+        Ok(self.host.tables.borrow_mut().dictionaries.insert(OutgoingDictionary {
+            version,
+            header,
+            memory: block.map(Memory::Block),
+        }))
     }
 
     #[napi]

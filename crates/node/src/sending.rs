@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrowlane_dissociated::{BatchHeader, FieldNode, Span};
 use arrowlane_memory::Block;
-use arrowlane_plane::{Outgoing, PlaneError, Publisher, SendOutcome};
+use arrowlane_plane::{Memory, Outgoing, PlaneError, Publisher, SendOutcome};
 use napi::{Env, sys};
 
 use crate::{
@@ -80,7 +80,8 @@ impl NativeLane {
             found.ok_or_else(|| stale("dictionary"))?
         };
         let metadata = pairs(metadata);
-        let answer = self.offer(&sender, Outgoing { schema, header, block, metadata, dictionaries }, connection)?;
+        let memory = block.map(Memory::Block);
+        let answer = self.offer(&sender, Outgoing { schema, header, memory, metadata, dictionaries }, connection)?;
         number(env, answer).map(|n| n.0)
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use arrow_buffer::Buffer;
 use arrowlane_dissociated::BatchHeader;
+use arrowlane_memory::shared::Mapping;
 use arrowlane_transport::Loan;
 use bytes::Bytes;
 
@@ -147,6 +148,19 @@ impl Body {
         let (mapping, offset) = loan.mapping.as_ref()?;
         let [device, inode] = identity_of(mapping.fd())?;
         Some([device, inode, (offset - (loan.pointer.as_ptr() as usize - start)) as u64])
+    }
+
+    /// The shared memory that a span of this body lies in, when a peer lent it: the mapping, and where in it the span starts.
+    pub(crate) fn lent_at(&self, start: usize, length: usize) -> Option<(&Arc<Mapping>, usize)> {
+        let Owner::Lease { loans, firsts, .. } = &self.owner else { return None };
+        let within = |range: &HostRange| {
+            let begin = range.pointer.as_ptr() as usize;
+            begin <= start && start.checked_add(length).is_some_and(|end| end <= begin + range.length)
+        };
+        // Every range was made from loans of one mapping, and its first tells which.
+        let loan = loans.get(*firsts.get(self.ranges.iter().position(within)?)?)?.as_ref()?;
+        let (mapping, offset) = loan.mapping.as_ref()?;
+        Some((mapping, (offset + start).checked_sub(loan.pointer.as_ptr() as usize)?))
     }
 
     /// Whether the memory may be written without ending the process: always for lent and own memory; memory that other

@@ -19,6 +19,7 @@ mod copied;
 mod error;
 mod lane;
 mod link;
+mod memory;
 mod outgoing;
 mod publisher;
 mod pulse;
@@ -36,9 +37,10 @@ pub use body::{Body, HostRange, Placed, identity_of};
 pub use copied::copied_bytes;
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
+pub use memory::{Memory, Relayed};
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    ConnectionId, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Permits, Policy, Prepared, Publisher,
+    ConnectionId, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits, Policy, Prepared, Publisher,
     PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;

@@ -5,23 +5,23 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::Buffer;
 use arrowlane_dissociated::{
-    BatchHeader, Flat, Header, KeyValues, Limits, Pair, decode_message, encode_schema, flatten, header_of, shape_of,
+    BatchHeader, Flat, Header, KeyValues, Limits, decode_message, encode_schema, flatten, header_of, shape_of,
 };
 use arrowlane_memory::{AllocateError, Block, Pool, Region};
 
-use crate::{Batch, BatchSchema, Body, Dictionary, PlaneError, copied};
+use crate::{Batch, BatchSchema, Body, Dictionary, Memory, PlaneError, copied};
 
 /// Buffers inside a block are aligned to this.
 pub(crate) const ALIGN: usize = 64;
 
-/// A batch whose body lies in a block of its publisher's pool.
+/// A batch whose body lies where its publisher's subscribers can read it.
 pub struct Outgoing {
     /// The schema; the first batch of a topic fixes it.
     pub schema: Arc<BatchSchema>,
-    /// Lengths, null counts, and where in the block each buffer lies.
+    /// Lengths, null counts, and where each buffer lies in the block, or would if they lay packed.
     pub header: BatchHeader,
-    /// The block. `None` when the batch has no bytes.
-    pub block: Option<Arc<Block>>,
+    /// Where the bytes are. `None` when the batch has none.
+    pub memory: Option<Memory>,
     /// Key/values that travel with the batch.
     pub metadata: KeyValues,
     /// The dictionaries that the batch needs, one per dictionary-encoded field, depth first.
@@ -33,10 +33,17 @@ pub struct Outgoing {
 pub struct OutgoingDictionary {
     /// Identity: batches that carry the same version need nothing sent again.
     pub version: u64,
-    /// Lengths, null counts, and where in the block each buffer lies.
+    /// Lengths, null counts, and where each buffer lies in the block, or would if they lay packed.
     pub header: BatchHeader,
-    /// The block. `None` when the dictionary has no bytes.
-    pub block: Option<Arc<Block>>,
+    /// Where the bytes are. `None` when the dictionary has none.
+    pub memory: Option<Memory>,
+}
+
+impl Outgoing {
+    /// The block that the body lies in, when it lies in one of the publisher's own.
+    pub fn block(&self) -> Option<&Arc<Block>> {
+        self.memory.as_ref().and_then(Memory::block)
+    }
 }
 
 impl BatchSchema {
@@ -54,18 +61,8 @@ impl BatchSchema {
     }
 }
 
-/// The (address, length) pairs of a body, one per buffer.
-pub(crate) fn pairs(header: &BatchHeader, block: Option<&Block>) -> Vec<Pair> {
-    let base = block.map_or(0, Block::address);
-    let pair = |span: &arrowlane_dissociated::Span| match span.length {
-        0 => Pair { address: 0, length: 0 },
-        length => Pair { address: base + span.offset, length },
-    };
-    header.buffers.iter().map(pair).collect()
-}
-
 /// Copies a flat batch into a block of the pool. One copy per buffer, none when there is nothing to copy.
-pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<Block>>), AllocateError> {
+pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Memory>), AllocateError> {
     let header = header_of(flat, ALIGN);
     if header.body_length == 0 {
         return Ok((header, None));
@@ -82,7 +79,7 @@ pub(crate) fn pack(flat: &Flat, pool: &Pool) -> Result<(BatchHeader, Option<Arc<
             }
         }
     }
-    Ok((header, Some(Arc::new(block))))
+    Ok((header, Some(Memory::Block(Arc::new(block)))))
 }
 
 /// Copies flat buffers into one allocation, laid out as `header` says.

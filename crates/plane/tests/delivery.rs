@@ -18,7 +18,7 @@ fn batches_arrive_in_order_and_lie_where_they_were_written() {
     for number in 0..50 {
         let rows = number * 7 % 40 + 1;
         let out = producer.pack_with(&numbered(number, rows), vec![("n".into(), number.to_string())]);
-        let block = out.block.clone().expect("it has bytes");
+        let block = out.block().cloned().expect("it has bytes");
         assert_eq!(producer.publisher.try_send(&out).expect("sent"), SendOutcome::Sent(3));
         settle(&mut producer, &mut consumers);
         let file = identity_of(producer.publisher.pool().segment(block.segment()).expect("shared").fd());

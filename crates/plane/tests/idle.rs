@@ -17,7 +17,7 @@ fn idle(world: &World, subscribers: usize) -> (Producer, Vec<Consumer>, u16) {
     let (mut producer, mut consumers) = world.connected(PublisherOptions { memory, ..options() }, subscribers);
     let first = producer.publisher.allocate(SEGMENT).expect("the first segment");
     let out = producer.pack(&numbered(0, 100));
-    let second = out.block.as_ref().expect("bytes").segment();
+    let second = out.block().expect("bytes").segment();
     assert_ne!(second, first.segment());
     assert_eq!(producer.publisher.try_send(&out).expect("sent"), SendOutcome::Sent(subscribers));
     drop((out, first));
@@ -62,7 +62,7 @@ fn memory_that_subscribers_know_goes_back_when_all_have_acknowledged_however_lat
     wait_until(&mut producer, &mut late, |p, _| capacity(p) == DEFAULT_SEGMENT && p.rooms > rooms);
     // Its number stands for other memory from now on, which arrives as such.
     let out = producer.pack(&numbered(1, 1000));
-    assert_eq!(out.block.as_ref().expect("bytes").segment(), second);
+    assert_eq!(out.block().expect("bytes").segment(), second);
     assert_eq!(producer.publisher.try_send(&out).expect("sent"), SendOutcome::Sent(2));
     drop((out, held));
     consumers.append(&mut late);
@@ -84,7 +84,7 @@ fn a_subscriber_that_never_acknowledges_keeps_that_memory_and_nothing_else_until
         settle(&mut producer, &mut consumers);
         for number in 0..20 {
             let out = producer.pack(&numbered(number, 100));
-            assert_ne!(out.block.as_ref().expect("bytes").segment(), second, "it is sent nothing in there any more");
+            assert_ne!(out.block().expect("bytes").segment(), second, "it is sent nothing in there any more");
             assert_eq!(producer.publisher.try_send(&out).expect("sent"), SendOutcome::Sent(2));
             drop(out);
             settle(&mut producer, &mut consumers);

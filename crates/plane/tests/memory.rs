@@ -51,7 +51,7 @@ fn a_large_batch_finds_room_when_small_idle_segments_fill_the_pool() {
     let free: Vec<_> = (0..4).map(|_| numbered(1, 1_200_000)).collect();
     drop(blocks);
     let sent: Vec<_> = free.iter().map(|batch| producer.pack(batch)).collect();
-    let segments: BTreeSet<_> = sent.iter().map(|out| out.block.as_ref().expect("bytes").segment()).collect();
+    let segments: BTreeSet<_> = sent.iter().map(|out| out.block().expect("bytes").segment()).collect();
     assert!(segments.len() > 1, "the subscribers know {segments:?}");
     for out in &sent {
         producer.publisher.try_send(out).expect("sent");
@@ -72,7 +72,7 @@ fn a_large_batch_finds_room_when_small_idle_segments_fill_the_pool() {
     drop(block);
     // The memory that took the place of the other serves batches, under a number that was used before.
     let out = producer.pack(&numbered(7, 1000));
-    assert!(segments.contains(&out.block.as_ref().expect("bytes").segment()));
+    assert!(segments.contains(&out.block().expect("bytes").segment()));
     producer.publisher.try_send(&out).expect("sent");
     drop(out);
     settle(&mut producer, &mut consumers);

@@ -23,7 +23,7 @@ fn hidden(rows: usize) {
     for number in 100..120 {
         let neighbour = producer.pack(&numbered(1000, 10));
         let out = producer.pack(&numbered(number, rows));
-        let block = out.block.as_ref().expect("bytes").address();
+        let block = out.block().expect("bytes").address();
         assert_eq!(*place.get_or_insert(block), block, "the same block every time, or this tests nothing");
         producer.publisher.try_send(&neighbour).expect("sent");
         producer.publisher.try_send(&out).expect("sent");
@@ -36,7 +36,7 @@ fn hidden(rows: usize) {
             scribble(&batch);
             assert_numbered(&beside, 1000, 10);
         }
-        let start = out.block.as_ref().expect("bytes").as_ptr();
+        let start = out.block().expect("bytes").as_ptr();
         // SAFETY: the block is alive, and its first 8 bytes were written by `pack`.
         let first = unsafe { start.cast::<i64>().read() };
         assert_eq!(first, (number * 1_000_003) as i64, "the producer's bytes are its own");

@@ -1,10 +1,11 @@
 //! The consumer's side of a shared segment.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
+use std::{fmt, io};
 
+use parking_lot::Mutex;
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munlock};
@@ -25,11 +26,14 @@ const MAP: &str = "map a received segment";
 /// It shows what the producer writes. Writing to it reaches nobody else and kills nobody, but the page written no longer
 /// follows the producer: call [`discard_written`](Mapping::discard_written) on a block's span before its lease ends.
 /// The mapping lives as long as a clone of its [`Region`]. Send and Sync.
-#[derive(Debug)]
 pub struct Mapping {
     fd: OwnedFd,
     region: Region,
+    at_end: Mutex<Vec<AtEnd>>,
 }
+
+/// What is called when a mapping goes.
+type AtEnd = Box<dyn FnOnce() + Send>;
 
 impl Mapping {
     /// Maps a descriptor received from a peer, which is taken for hostile: it must be a plain memfd, fully allocated, sealed
@@ -55,7 +59,7 @@ impl Mapping {
             munlock(address, len).map_err(failed)?;
             mprotect(address, len, MprotectFlags::READ | MprotectFlags::WRITE).map_err(failed)?;
         }
-        Ok(Mapping { fd, region: Region::owned_by(Kind::Shared, start, len, Arc::new(span)) })
+        Ok(Mapping { fd, region: Region::owned_by(Kind::Shared, start, len, Arc::new(span)), at_end: Mutex::default() })
     }
 
     /// The memory, as this process sees it.
@@ -66,6 +70,12 @@ impl Mapping {
     /// The descriptor, to hand on to another process or environment.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Calls `f` when this value is dropped, on the thread that does so, which may hold locks: `f` notes it and returns. Every
+    /// [`Weak`](std::sync::Weak) to it is dead by then.
+    pub fn at_end(&self, f: impl FnOnce() + Send + 'static) {
+        self.at_end.lock().push(Box::new(f));
     }
 
     /// The length in bytes: whole pages.
@@ -101,6 +111,24 @@ impl Mapping {
         // SAFETY: first..last lies in this private mapping, which the region keeps alive; losing private copies in it is what
         // the caller asks for.
         unsafe { written::discard(first, last) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.at_end.get_mut().drain(..).for_each(|f| f());
+    }
+}
+
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping").field("fd", &self.fd).field("region", &self.region).finish_non_exhaustive()
     }
 }
 

@@ -40,6 +40,14 @@ impl Publisher {
         self.drained(state);
     }
 
+    /// After close: done when nothing is queued any more, and nobody reads what is somebody else's: with the connection
+    /// the lease over it would end, and its owner write there.
+    pub(super) fn drained(&self, state: &mut State) {
+        if state.closing && !state.connections.values().any(|c| c.is_owed() || c.holds_relayed()) {
+            self.let_go(state);
+        }
+    }
+
     /// The last step of closing: every connection ends, whatever is queued for it.
     pub(super) fn let_go(&self, state: &mut State) {
         if state.closed {

@@ -6,7 +6,7 @@ mod returns;
 use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
 use arrowlane_dissociated::{BatchHeader, Body, Fields, Pair, ProtocolError, Sender, SenderConfig, encode_dictionary};
-use arrowlane_memory::{Block, Pool, shared::ReturnReader};
+use arrowlane_memory::{Pool, shared::ReturnReader};
 use arrowlane_transport::{Endpoint, Interest, Source, shm::ShmEndpoint};
 
 pub(super) use self::overflow::Offered;
@@ -20,7 +20,7 @@ use super::{
     queue::{Backlog, Parked},
     talk::{FromSubscriber, Phase, Talk},
 };
-use crate::{Lane, Outgoing, PlaneError, outgoing::pairs, ticket::Ticket, topic::TAGS};
+use crate::{Lane, Memory, Outgoing, PlaneError, memory::pairs, ticket::Ticket, topic::TAGS};
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
 const MAX_QUEUED: usize = 1 << 20;
@@ -170,6 +170,11 @@ impl Connection {
         self.holding.leases()
     }
 
+    /// Whether it holds something of somebody else's.
+    pub(super) fn holds_relayed(&self) -> bool {
+        self.holding.relayed() > 0
+    }
+
     fn has_room(&self, bytes: u64) -> bool {
         let Phase::Streaming(sender) = &self.talk.phase else { return true };
         if !sender.is_extended() {
@@ -209,29 +214,33 @@ impl Connection {
             }
             *known = dictionary.version;
             sent_ids.push(field.id);
-            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, false, None);
+            let lend = |memory: &Memory| Lent::new(memory, &self.holding, false, None);
             if self.inline {
                 let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
-                put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.block.as_ref())?;
+                put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.memory.as_ref())?;
                 continue;
             }
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
-            let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.block.as_ref())?;
+            let pairs = pairs(&dictionary.header, dictionary.memory.as_ref());
+            put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.memory.as_ref())?;
         }
         let extended = sender.is_extended();
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
-        let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, true, plain);
+        let lend = |memory: &Memory| Lent::new(memory, &self.holding, true, plain);
         if self.inline {
-            put_inline(sender, endpoint, lend, message.flatbuffer, &out.header, out.block.as_ref())?;
+            put_inline(sender, endpoint, lend, message.flatbuffer, &out.header, out.memory.as_ref())?;
         } else {
-            put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.block.as_ref())?;
+            put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.memory.as_ref())?;
         }
         if extended {
             self.window.push_back(sender.sent_bytes());
         }
         self.ledger.sent += 1;
         self.ledger.unblock();
+        if self.holds_relayed() {
+            // Before it can have anything to return.
+            self.ask(true);
+        }
         Ok(())
     }
 
@@ -275,10 +284,10 @@ impl Connection {
             return Err(error);
         }
         result?;
-        if let Some(mut returns) = self.endpoint.take_returns() {
+        if let Some(returns) = self.endpoint.take_returns() {
             // Whoever gets nothing more is not looked at by a sender: it has to speak up.
-            returns.ask(!self.takes_part());
             self.returns = Some(returns);
+            self.ask(false);
         }
         self.collect()?;
         if self.talk.cancelled && self.takes_part() {
@@ -308,17 +317,20 @@ fn put(
     sender: &mut Sender<Lent>,
     endpoint: &mut ShmEndpoint,
     pool: &Pool,
-    lend: impl FnOnce(&Arc<Block>) -> Lent,
+    lend: impl FnOnce(&Memory) -> Lent,
     flatbuffer: &[u8],
     pairs: &[Pair],
-    block: Option<&Arc<Block>>,
+    memory: Option<&Memory>,
 ) -> Result<(), PlaneError> {
-    let Some(block) = block else {
+    let Some(memory) = memory else {
         put_nothing(sender, endpoint, flatbuffer);
         return Ok(());
     };
-    endpoint.lend(pool, block)?;
-    let keep = lend(block);
+    match memory {
+        Memory::Block(block) => endpoint.lend(pool, block)?,
+        Memory::Relayed(relayed) => relayed.segments.iter().for_each(|s| endpoint.lend_on(s.number, &s.mapping)),
+    }
+    let keep = lend(memory);
     let total = pairs.iter().map(|p| p.length).sum();
     sender.message(flatbuffer, Body::Pairs { total, pairs, keep: &keep }, endpoint);
     Ok(())
@@ -328,21 +340,22 @@ fn put(
 fn put_inline(
     sender: &mut Sender<Lent>,
     endpoint: &mut ShmEndpoint,
-    lend: impl FnOnce(&Arc<Block>) -> Lent,
+    lend: impl FnOnce(&Memory) -> Lent,
     flatbuffer: &[u8],
     header: &BatchHeader,
-    block: Option<&Arc<Block>>,
+    memory: Option<&Memory>,
 ) -> Result<(), PlaneError> {
     let length = lending::packed_header(header).body_length;
-    let Some(block) = block.filter(|_| length > 0) else {
+    let Some(memory) = memory.filter(|_| length > 0) else {
         put_nothing(sender, endpoint, flatbuffer);
         return Ok(());
     };
-    if !lending::fits(header, block) {
+    // What is relayed is never sent here: a publisher that does not lend copies it (`Publisher::forward`).
+    if !matches!(memory, Memory::Block(block) if lending::fits(header, block)) {
         return Err(ProtocolError::Layout { what: "body", detail: "a buffer does not lie in its block".into() }.into());
     }
     let tag = sender.before_body(flatbuffer, length, endpoint);
-    endpoint.body(tag, lending::parts(header, lend(block)));
+    endpoint.body(tag, lending::parts(header, lend(memory)));
     Ok(())
 }
 

@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrowlane_memory::Block;
 use arrowlane_transport::system::coarse_clock as clock;
 
 use super::{ConnectionId, plain::Counted, policy::Policy};
+use crate::Memory;
 
 /// One subscriber's figures, as its publisher knows them.
 #[derive(Debug, Clone)]
@@ -104,6 +104,7 @@ impl Ledger {
 pub(super) struct Holding {
     leases: AtomicUsize,
     batches: AtomicUsize,
+    relayed: AtomicUsize,
     bytes: AtomicU64,
 }
 
@@ -118,17 +119,22 @@ impl Holding {
         self.batches.load(Ordering::Acquire)
     }
 
+    /// Those that lie in somebody else's memory.
+    pub(super) fn relayed(&self) -> usize {
+        self.relayed.load(Ordering::Acquire)
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
     }
 }
 
-/// Keeps a block until the last of its addresses came back from one subscriber.
+/// Keeps memory until the last of its addresses came back from one subscriber.
 #[derive(Clone)]
 pub(super) struct Lent(Arc<Held>);
 
 struct Held {
-    block: Arc<Block>,
+    memory: Memory,
     holding: Arc<Holding>,
     is_batch: bool,
     since: Duration,
@@ -137,12 +143,13 @@ struct Held {
 }
 
 impl Lent {
-    pub(super) fn new(block: &Arc<Block>, holding: &Arc<Holding>, is_batch: bool, plain: Option<Counted>) -> Self {
+    pub(super) fn new(memory: &Memory, holding: &Arc<Holding>, is_batch: bool, plain: Option<Counted>) -> Self {
         holding.leases.fetch_add(1, Ordering::AcqRel);
         holding.batches.fetch_add(usize::from(is_batch), Ordering::AcqRel);
-        holding.bytes.fetch_add(block.len() as u64, Ordering::AcqRel);
+        holding.relayed.fetch_add(usize::from(memory.is_relayed()), Ordering::AcqRel);
+        holding.bytes.fetch_add(memory.len(), Ordering::AcqRel);
         let held =
-            Held { block: Arc::clone(block), holding: Arc::clone(holding), is_batch, since: clock(), _plain: plain };
+            Held { memory: memory.clone(), holding: Arc::clone(holding), is_batch, since: clock(), _plain: plain };
         Self(Arc::new(held))
     }
 
@@ -153,9 +160,9 @@ impl Lent {
 }
 
 impl AsRef<[u8]> for Lent {
-    /// All bytes of the block.
+    /// All bytes of the block; none of memory that is relayed, which is never sent by value.
     fn as_ref(&self) -> &[u8] {
-        let block = &self.0.block;
+        let Memory::Block(block) = &self.0.memory else { return &[] };
         // SAFETY: a block's memory is valid for reads of its capacity while it lives, every byte of a pool's segment was
         // written when it was made, and a block is not written any more once it was given away to be sent: the writer's
         // buffers were detached before (`node`), and `pack` had filled it.
@@ -167,6 +174,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.holding.leases.fetch_sub(1, Ordering::AcqRel);
         self.holding.batches.fetch_sub(usize::from(self.is_batch), Ordering::AcqRel);
-        self.holding.bytes.fetch_sub(self.block.len() as u64, Ordering::AcqRel);
+        self.holding.relayed.fetch_sub(usize::from(self.memory.is_relayed()), Ordering::AcqRel);
+        self.holding.bytes.fetch_sub(self.memory.len(), Ordering::AcqRel);
     }
 }

@@ -76,7 +76,7 @@ impl Publisher {
         }
     }
 
-    fn retire(&self, segments: Vec<u16>) {
+    pub(super) fn retire(&self, segments: Vec<u16>) {
         if segments.is_empty() {
             return;
         }
@@ -112,6 +112,9 @@ impl Publisher {
 
     /// Unmapping takes long: not on the event loop. The pool reports it, as it reports blocks that come back.
     fn release(&self, segment: u16) {
+        if self.relays.lock().release(segment) {
+            return;
+        }
         let pool = self.pool.clone();
         recycle::later(move || {
             pool.release_segment(segment);

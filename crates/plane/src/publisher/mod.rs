@@ -16,6 +16,7 @@ mod plain;
 pub(crate) mod policy;
 mod prepared;
 mod queue;
+mod relay;
 mod report;
 mod talk;
 mod waiting;
@@ -27,6 +28,7 @@ pub use self::{
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
     policy::{Overflow, Permits, Policy, Request},
     prepared::Prepared,
+    relay::Part,
 };
 
 use std::{
@@ -52,7 +54,7 @@ use self::{
     queue::Parked,
     waiting::Waiting,
 };
-use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, outgoing::pairs, topic};
+use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, memory::pairs, topic};
 
 /// Which of a publisher's connections.
 pub type ConnectionId = u64;
@@ -72,6 +74,7 @@ pub struct Publisher {
     options: PublisherOptions,
     state: Mutex<State>,
     packed: Mutex<native::Packed>,
+    relays: relay::SharedRelays,
     usage: Mutex<Usage>,
     waiting: Arc<Waiting>,
     dirty: AtomicBool,
@@ -142,6 +145,7 @@ impl Publisher {
             options,
             state: Mutex::default(),
             packed: Mutex::default(),
+            relays: Mutex::default(),
             usage: Mutex::default(),
             waiting,
             dirty: AtomicBool::new(false),
@@ -291,7 +295,7 @@ impl Publisher {
             metadata: out.metadata.clone(),
             flatbuffer: self.lending.encoded(&out.header, |header| encode_batch(header, &out.metadata)),
         });
-        let pairs = pairs(&out.header, out.block.as_deref());
+        let pairs = pairs(&out.header, out.memory.as_ref());
         let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());
         let (parked, share) = (OnceCell::new(), self.share(state));
         let (mut later, mut given) = (false, 0);
@@ -331,6 +335,7 @@ impl Publisher {
     /// Hands to the system what was sent after the first batch of a turn.
     pub(crate) fn flush(self: &Arc<Self>) {
         self.dirty.store(false, Ordering::Release);
+        self.sweep();
         let mut state = self.state.lock();
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.is_queued()).map(|(id, _)| *id).collect();
         for id in ids {
@@ -366,13 +371,6 @@ impl Publisher {
         self.recount(state);
         self.acknowledged(state, id, None);
         self.waiting.end();
-    }
-
-    /// After close: done when nothing is queued any more.
-    fn drained(&self, state: &mut State) {
-        if state.closing && !state.connections.values().any(Connection::is_owed) {
-            self.let_go(state);
-        }
     }
 
     fn stop_listening(&self, state: &mut State) {

@@ -24,6 +24,21 @@ pub(super) struct Packed {
     dictionaries: Vec<Option<(ArrayData, OutgoingDictionary)>>,
 }
 
+impl Packed {
+    /// What is derived from a schema, with dictionaries numbered as ours.
+    pub(super) fn schema(&mut self, schema: &SchemaRef) -> Result<Arc<BatchSchema>, PlaneError> {
+        if let Some((known, derived)) = &self.schema
+            && (Arc::ptr_eq(known, schema) || known == schema)
+        {
+            return Ok(Arc::clone(derived));
+        }
+        let derived = BatchSchema::new(Arc::clone(schema))?;
+        self.schema = Some((Arc::clone(schema), Arc::clone(&derived)));
+        self.dictionaries = derived.dictionaries.iter().map(|_| None).collect();
+        Ok(derived)
+    }
+}
+
 /// What became of an attempt to copy a batch into the pool.
 pub enum PackOutcome {
     /// It is there.
@@ -55,17 +70,7 @@ impl Publisher {
             return Err(PlaneError::Closed);
         }
         let mut packed = self.packed.lock();
-        let schema = match &packed.schema {
-            Some((known, schema)) if Arc::ptr_eq(known, batch.schema_ref()) || known == batch.schema_ref() => {
-                Arc::clone(schema)
-            }
-            _ => {
-                let schema = BatchSchema::new(batch.schema())?;
-                packed.schema = Some((batch.schema(), Arc::clone(&schema)));
-                packed.dictionaries = schema.dictionaries.iter().map(|_| None).collect();
-                schema
-            }
-        };
+        let schema = packed.schema(batch.schema_ref())?;
         let columns: Vec<_> = batch.columns().iter().map(|c| c.to_data()).collect();
         let flat = flatten_batch(batch.num_rows(), &columns)?;
         for (index, values) in &flat.dictionaries {
@@ -75,20 +80,20 @@ impl Publisher {
             }
             let flat = flatten(std::slice::from_ref(values))?;
             let bytes = packed_size(&flat, ALIGN);
-            let (header, block) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
+            let (header, memory) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
                 Ok(packed) => packed,
                 Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
             };
             let version = Self::next_dictionary_version();
-            *slot = Some((values.clone(), OutgoingDictionary { version, header, block }));
+            *slot = Some((values.clone(), OutgoingDictionary { version, header, memory }));
         }
         let bytes = packed_size(&flat, ALIGN);
-        let (header, block) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
+        let (header, memory) = match self.ask_pool(bytes, || pack(&flat, &self.pool)) {
             Ok(packed) => packed,
             Err(error) => return Ok(PackOutcome::NoMemory(error, bytes as usize)),
         };
         let dictionaries = packed.dictionaries.iter().flatten().map(|(_, dictionary)| dictionary.clone()).collect();
-        Ok(PackOutcome::Packed(Box::new(Outgoing { schema, header, block, metadata, dictionaries })))
+        Ok(PackOutcome::Packed(Box::new(Outgoing { schema, header, memory, metadata, dictionaries })))
     }
 }
 

@@ -26,7 +26,7 @@ impl Parked {
         let out = Outgoing {
             schema: Arc::clone(&out.schema),
             header: out.header.clone(),
-            block: out.block.clone(),
+            memory: out.memory.clone(),
             metadata: out.metadata.clone(),
             dictionaries: out.dictionaries.clone(),
         };

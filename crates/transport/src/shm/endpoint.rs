@@ -3,12 +3,13 @@
 use std::{
     collections::HashSet,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{
     Block, Pool,
-    shared::{ReturnPage, ReturnReader},
+    shared::{Mapping, ReturnPage, ReturnReader},
 };
 use bytes::Bytes;
 
@@ -97,6 +98,14 @@ impl ShmEndpoint {
     /// As [`queued`](Endpoint::queued), without the bodies that are sent from where they lie.
     pub fn copied(&self) -> usize {
         self.output.copied()
+    }
+
+    /// As [`lend`](Endpoint::lend), for a segment that somebody else lent to this process: it goes on as it came, under
+    /// `number`, which no segment of the pool that this endpoint lends from may have.
+    pub fn lend_on(&mut self, number: u16, segment: &Arc<Mapping>) {
+        if self.announced.insert(number) {
+            self.output.segment(number, segment.len(), segment.clone());
+        }
     }
 
     /// Queues the server's first message.
@@ -272,7 +281,7 @@ impl Endpoint for ShmEndpoint {
             TransportError::io("lending a block", std::io::Error::other("it does not lie in shared memory"))
         })?;
         self.announced.insert(number);
-        self.output.segment(number, segment);
+        self.output.segment(number, segment.len(), segment);
         Ok(())
     }
 

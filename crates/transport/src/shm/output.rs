@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use arrowlane_memory::shared::Segment;
 use bytes::{Buf, Bytes};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, send, sendmsg};
 
@@ -36,7 +35,7 @@ pub(super) struct Output {
 }
 
 /// Something whose descriptor travels with a run's first byte.
-type Descriptor = Arc<dyn AsFd + Send + Sync>;
+pub(super) type Descriptor = Arc<dyn AsFd + Send + Sync>;
 
 #[derive(Default)]
 struct Run {
@@ -139,10 +138,10 @@ impl Output {
         if self.queued == 0 { 0 } else { self.replies }
     }
 
-    pub(super) fn segment(&mut self, number: u16, segment: Arc<Segment>) {
-        let length = (segment.len() as u64).to_le_bytes();
+    /// Lends a segment of `length` bytes.
+    pub(super) fn segment(&mut self, number: u16, length: usize, segment: Descriptor) {
         self.runs.push_back(Run { descriptor: Some(segment), ..Run::default() });
-        self.frame(Kind::Segment, u64::from(number), &[&length]);
+        self.frame(Kind::Segment, u64::from(number), &[&(length as u64).to_le_bytes()]);
     }
 
     pub(super) fn returns(&mut self, page: OwnedFd) {
@@ -228,6 +227,8 @@ impl Outlet for OwnedFd {
 mod tests {
     use std::cell::Cell;
 
+    use arrowlane_memory::shared::Segment;
+
     use super::*;
 
     /// Refuses descriptors so many times, and counts how often it was asked.
@@ -252,7 +253,7 @@ mod tests {
         let mut output = Output::default();
         let outlet = Crowded { refusals: Cell::new(2), asked: Cell::new(0) };
         output.frame(Kind::Metadata, 0, &[b"before"]);
-        output.segment(1, Arc::new(Segment::create(1).unwrap()));
+        output.segment(1, 4096, Arc::new(Segment::create(1).unwrap()));
         output.frame(Kind::Metadata, 0, &[b"after"]);
         assert_eq!(output.flush(&outlet).unwrap(), Flushed::InFlight);
         assert_eq!(outlet.asked.get(), 2, "for what comes before, and for the descriptor");

@@ -27,10 +27,10 @@ impl Connection {
         Ok(any)
     }
 
-    /// Asks the subscriber to say when it notes something, or no more. One that gets nothing more, or for whom something may
-    /// be kept back, always does.
+    /// Asks the subscriber to say when it notes something, or no more. One that gets nothing more, for whom something may be
+    /// kept back, or that holds what is somebody else's (who may be waiting for it) always does.
     pub(in crate::publisher) fn ask(&mut self, asked: bool) {
-        let always = !self.takes_part() || self.may_lose();
+        let always = !self.takes_part() || self.may_lose() || self.holds_relayed();
         if let Some(returns) = &mut self.returns {
             returns.ask(asked || always);
         }
