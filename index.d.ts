@@ -98,7 +98,7 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	get device(): Device;
 	/** Whether the bytes lie in the producer's memory: nothing was copied on the way, or since. */
 	get zeroCopy(): boolean;
-	/** Which transport brought it: `"shm"`; `"import"` and `"copy"` for batches made here. */
+	/** Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; `"import"` and `"copy"` for batches made here. */
 	get via(): string;
 	/** Which shared memory the body lies in; `undefined` for memory of this process alone. */
 	get location(): Location | undefined;
@@ -271,8 +271,8 @@ export declare class Writer<T extends TypeMap = UnknownColumns> {
 	/** The number of rows that will be sent: all, until set. */
 	get length(): number;
 	set length(rows: number);
-	/** Which shared memory it lies in: the same that its subscribers see. */
-	get location(): Location;
+	/** Which shared memory it lies in: the same that its subscribers see. `undefined` where memory cannot be shared. */
+	get location(): Location | undefined;
 	/**
 	 * A column to write: a typed array for fixed width, whose contents are unspecified until written; a builder with `append`
 	 * for Utf8 and Binary, one value for each row; `set(row, value)` for Bool, all `false` when first asked for. A FixedSizeList
@@ -309,7 +309,7 @@ export declare class SubscriberStream {
 /** How a publisher behaves. */
 export interface PublishOptions extends PolicyOptions {
 	/**
-	 * The most shared memory that it takes, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
+	 * The most memory that it takes for batches, shared where that is possible, in bytes: 1 GiB unless said otherwise. At most 64 MiB are taken at first, more
 	 * as it is needed; what lay idle for some seconds goes back to the system when blocks come and go.
 	 */
 	memory?: number;
@@ -329,7 +329,7 @@ export interface PublishOptions extends PolicyOptions {
 	 * its subscriber has left.
 	 */
 	onSubscriber?: (stream: SubscriberStream) => Promise<void>;
-	/** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy. */
+	/** Reject with `ERR_COPY_REQUIRED` where `send` would have to copy; `publish` itself, where memory cannot be shared. */
 	strictZeroCopy?: boolean;
 }
 /** How a publisher is closed. */
@@ -354,7 +354,7 @@ export interface PublisherStatistics {
 	readonly leases: number;
 	/** Bytes of blocks that are being written, are queued, or are held by subscribers; whole pages. */
 	readonly bytesInUse: number;
-	/** Bytes of shared memory taken so far. */
+	/** Bytes of memory for batches taken so far. */
 	readonly capacity: number;
 }
 /**
@@ -412,7 +412,8 @@ export declare class Publisher {
 /**
  * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
  * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
- * path. Where there is no memfd, rejects with `ERR_UNSUPPORTED_PLATFORM`.
+ * path. Where memory cannot be shared (no memfd), batches go through the socket, with a copy on either side; on a platform
+ * without unix sockets for Node's native code (Windows) it rejects with `ERR_UNSUPPORTED_PLATFORM`.
  *
  * ```js
  * const out = await publish("camera/frames");
@@ -437,7 +438,10 @@ export interface SubscribeOptions extends PolicyRequest {
 	onReconnect?: (reconnects: number) => void;
 	/** Ends the subscription; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
 	signal?: AbortSignal;
-	/** Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type. */
+	/**
+	 * Throw `ERR_COPY_REQUIRED` instead of copying a buffer that is not aligned for its type; fail with it when the publisher
+	 * cannot share its memory.
+	 */
 	strictZeroCopy?: boolean;
 }
 /** A subscription's figures at a moment. */
@@ -450,7 +454,7 @@ export interface SubscriptionStatistics {
 	readonly dropped: number;
 	/** Batches that arrived and were not taken yet. */
 	readonly queued: number;
-	/** Leases that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
+	/** Leases of shared memory that have not ended (of batches, and of the dictionaries that it keeps), and their bytes. */
 	readonly leases: number;
 	readonly bytes: number;
 	/** How often it went over to another publisher. */

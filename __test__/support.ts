@@ -18,7 +18,7 @@ export const ROOT = join(import.meta.dirname, "..");
 export const LENDS = process.env.ARROWLANE_MEMORY !== "heap" && process.platform === "linux";
 
 /** A test of what is only true of lent memory. */
-export const lent = LENDS ? test : test.skip;
+export const lent: typeof test.skip = LENDS ? test : test.skip;
 
 /** A topic that nobody else has. */
 export function freshTopic(): string {

@@ -270,8 +270,8 @@ describe("zero copy", () => {
     const { stdout, code, stderr } = await child.ended;
     expect([code, stderr]).toEqual([0, ""]);
     expect(JSON.parse(stdout)).toEqual({
-      memory: location.memory,
-      offset: String(location.offset),
+      memory: location?.memory,
+      offset: String(location?.offset),
       zeroCopy: true,
       via: "shm",
       x: 0.25,

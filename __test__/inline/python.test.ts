@@ -33,7 +33,7 @@ say("ended")
     const many = Int32Array.from({ length: 20_000_000 }, (_, n) => n % 7);
     const x = new Float64Array(many.length);
     const table = new arrow.Table({
-      i: arrow.vectorFromArray(many, new arrow.Int32()),
+      i: arrow.makeVector(many),
       x: arrow.makeVector(x),
     });
     await publisher.send(table.batches[0] as arrow.RecordBatch);
