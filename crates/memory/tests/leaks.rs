@@ -37,13 +37,13 @@ fn one_life() {
         unsafe { mapping.region().host_ptr().unwrap().write_volatile(1) };
         assert_eq!(mapping.discard_written(0, mapping.len()).unwrap(), 1);
     }
-    assert_eq!(snapshot(), Counters { segments: 4, mappings: 4, blocks: 64 });
+    assert_eq!(snapshot(), Counters { segments: 4, mappings: 4, blocks: 64, arrivals: 0 });
     std::thread::spawn(move || drop(blocks)).join().unwrap();
     drop(segments);
     for id in pool.idle_segments(0) {
         assert!(pool.release_segment(id));
     }
-    assert_eq!(snapshot(), Counters { segments: 0, mappings: 4, blocks: 0 });
+    assert_eq!(snapshot(), Counters { segments: 0, mappings: 4, blocks: 0, arrivals: 0 });
     assert_eq!(pool.statistics().capacity, 0);
 }
 
