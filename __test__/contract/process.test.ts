@@ -94,7 +94,7 @@ describe.each(wakeups)("woken by %s", (_, wakeup) => {
        const failing = subscription.forEach(() => { throw new Error("of the callback"); });
        failing.catch((error) => { throw new Error("again " + error.message); });
        await out.send(numbers(1));
-       await sleep(100);
+       await until(() => out.subscribers === 0);
        const next = subscribe(topic).next();
        await until(() => out.subscribers === 1);
        await out.send(numbers(2));

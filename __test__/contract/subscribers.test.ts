@@ -58,19 +58,22 @@ describe("subscribers come and go", () => {
     await until(() => publisher.statistics().bytesInUse === 0, "the held one comes back");
   });
 
-  lent("what was on its way when the subscription closed comes back, though another batch is held", async () => {
-    const { publisher, subscriptions, pending } = await connected(stage);
-    await publisher.send(numbers(0));
-    const held = await pending[0];
-    // In one turn: sent, and not read before the close.
-    const sends = Array.from({ length: 5 }, (_, b) => publisher.send(numbers(b + 1)));
-    subscriptions[0].close();
-    await Promise.all(sends);
-    await until(() => publisher.statistics().leases === 1, "what was on its way comes back");
-    expect(first(held)).toBe(0);
-    held.dispose();
-    await until(() => publisher.statistics().bytesInUse === 0, "the held one comes back");
-  });
+  lent(
+    "what was on its way when the subscription closed comes back, though another batch is held",
+    async () => {
+      const { publisher, subscriptions, pending } = await connected(stage);
+      await publisher.send(numbers(0));
+      const held = await pending[0];
+      // In one turn: sent, and not read before the close.
+      const sends = Array.from({ length: 5 }, (_, b) => publisher.send(numbers(b + 1)));
+      subscriptions[0].close();
+      await Promise.all(sends);
+      await until(() => publisher.statistics().leases === 1, "what was on its way comes back");
+      expect(first(held)).toBe(0);
+      held.dispose();
+      await until(() => publisher.statistics().bytesInUse === 0, "the held one comes back");
+    },
+  );
 
   /** A held batch's memory is not used again, however much is sent meanwhile. */
   test("the values of a held batch never change while the publisher goes on sending", async () => {

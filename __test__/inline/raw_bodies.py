@@ -69,7 +69,7 @@ def subscribe(path, case):
             kind, tag, payload = peer.frame()
             if kind == BODY:
                 total = struct.unpack("<Q", payload)[0]
-        body = peer.buffer
+        body = bytearray(peer.buffer)
         while len(body) < total:
             body += sock.recv(min(total - len(body), 1 + len(body) % 5000))
         say(total, sum(body[:80]), sum(body[80:]))
