@@ -4,6 +4,7 @@ import { hasArrow } from "./arrow-layer.js";
 import { SharedBody } from "./body.js";
 import type { UnknownColumns } from "./columns.js";
 import { ArrowlaneError, DisposedError } from "./errors.js";
+import { mayBeHeld } from "./leases.js";
 import { lane, native } from "./native/lane.js";
 import { planOf } from "./schemas.js";
 
@@ -148,6 +149,11 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return native(() => lane().native.addresses(this.#live().handle))[0] ?? 0n;
   }
 
+  /** Whether the batch was taken away: by `leaseTimeout`, or by `close({ revoke: true })`. */
+  get revoked(): boolean {
+    return this.#body.isRevoked;
+  }
+
   /** Whether this handle was disposed. */
   get disposed(): boolean {
     return this.#disposed;
@@ -242,6 +248,8 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     native(() =>
       lane().native.exportTo(handle, begin, this.length, columns?.slice(), arrayAddress, schemaAddress),
     );
+    // It may be held there though this handle is disposed in this very turn.
+    mayBeHeld();
   }
 
   /**
@@ -261,8 +269,10 @@ export class Batch<T extends TypeMap = UnknownColumns> {
   }
 
   #live(): SharedBody {
+    const body = this.#body;
+    if (body.isDisposed) throw body.gone();
     if (this.#disposed) throw new DisposedError();
-    return this.#body;
+    return body;
   }
 
   #plan(): BatchPlan {

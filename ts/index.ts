@@ -10,9 +10,17 @@ useArrow(layer);
 
 export type { ColumnOf } from "./arrow/writer.js";
 export { Batch, type Device, type Location } from "./batch.js";
-export type { SubscriptionEvent } from "./diagnostics.js";
-export { ArrowlaneError, DisposedError, type ErrorCode, UnsupportedTypeError } from "./errors.js";
+export type { LeaseEvent, PublisherEvent, StreamEvent, SubscriptionEvent } from "./diagnostics.js";
+export {
+  ArrowlaneError,
+  DisposedError,
+  type ErrorCode,
+  LeaseRevokedError,
+  UnsupportedTypeError,
+} from "./errors.js";
+export type { LeaseOptions, LeaseWarning } from "./leases.js";
 export type {
+  LeaseStatistics,
   Overflow,
   Permits,
   Policy,
@@ -30,6 +38,7 @@ export {
 export type { Sendable, SendOptions } from "./sending.js";
 export type { SubscriberStream } from "./subscriber-stream.js";
 export {
+  type EndOptions,
   type SubscribeOptions,
   type Subscription,
   type SubscriptionStatistics,

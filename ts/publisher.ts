@@ -4,6 +4,7 @@ import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
 import type { Batch } from "./batch.js";
+import { tellOfPublisher } from "./diagnostics.js";
 import { ArrowlaneError, describe } from "./errors.js";
 import { checkMetadata } from "./metadata.js";
 import { Kind, lane, native, translated } from "./native/lane.js";
@@ -11,6 +12,7 @@ import { checkFlag, checkFunction, checkObject, checkSignal, checkWhole } from "
 import { Outbox } from "./outbox.js";
 import {
   checkQueue,
+  type LeaseStatistics,
   type PolicyOptions,
   publisherPolicy,
   type SubscriberStatistics,
@@ -135,6 +137,11 @@ export class Publisher {
     return native(() => lane().native.subscriptions(this.#id)).map(subscriberFrom);
   }
 
+  /** The batches that each subscriber holds or has not taken yet, the oldest first. Dictionaries are not among them. */
+  leases(): LeaseStatistics[] {
+    return native(() => lane().native.leases(this.#id)).map(({ pid, ...lease }) => ({ ...lease, pid }));
+  }
+
   /**
    * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
    *
@@ -257,16 +264,20 @@ export class Publisher {
     switch (kind) {
       case Kind.Joined:
         this.#subscribers++;
+        tellOfPublisher("joined", this.topic, mailbox[at]);
         if (this.#options.onSubscriber !== undefined) this.#joined(mailbox[at], this.#options.onSubscriber);
         break;
+      case Kind.Evicted:
       case Kind.Left:
         this.#subscribers--;
+        tellOfPublisher(kind === Kind.Left ? "left" : "evicted", this.topic, mailbox[at]);
         this.#streams.get(mailbox[at])?.left();
         this.#streams.delete(mailbox[at]);
         break;
       case Kind.Closed:
         this.#subscribers = 0;
         this.#ended = true;
+        tellOfPublisher("closed", this.topic);
         this.#outbox.drop();
         lane().disown(this.#id);
         if (this.#closed !== undefined) lane().native.letGo();

@@ -18,6 +18,7 @@ mod cell;
 mod error;
 mod events;
 mod files;
+mod held;
 mod host;
 mod interchange;
 mod lane;

@@ -37,8 +37,8 @@ pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    ConnectionId, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Permits, Policy, Prepared, Publisher, PublisherOptions,
-    PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
+    ConnectionId, LeaseStatistics, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Permits, Policy, Prepared, Publisher,
+    PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
 pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};

@@ -207,12 +207,13 @@ impl Connection {
             sent_ids.push(field.id);
             let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
             let pairs = pairs(&dictionary.header, dictionary.block.as_deref());
-            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, false, None);
+            let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, None, None);
             put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.block.as_ref())?;
         }
         let extended = sender.is_extended();
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
-        let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, true, plain);
+        let sequence = Some(sender.next_serial().0);
+        let lend = |block: &Arc<Block>| Lent::new(block, &self.holding, sequence, plain);
         put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.block.as_ref())?;
         if extended {
             self.window.push_back(sender.sent_bytes());

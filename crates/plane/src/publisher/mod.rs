@@ -19,7 +19,7 @@ mod talk;
 mod waiting;
 
 pub use self::{
-    ledger::{Standing, SubscriberStatistics},
+    ledger::{LeaseStatistics, Standing, SubscriberStatistics},
     native::PackOutcome,
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},
     policy::{Overflow, Permits, Policy, Request},

@@ -19,7 +19,7 @@ use crate::{
 pub(super) enum Arrived {
     Connected,
     Schema(DecodedSchema),
-    Batch { header: BatchHeader, metadata: KeyValues, body: Located, bytes: u64 },
+    Batch { sequence: u32, header: BatchHeader, metadata: KeyValues, body: Located, bytes: u64 },
     Dictionary { id: i64, delta: bool, header: BatchHeader, body: Located },
     End,
     Error { code: String, message: String },
@@ -48,10 +48,10 @@ pub(super) fn resolve(
 ) -> Result<Arrived, PlaneError> {
     Ok(match event {
         Received::Schema(schema, _) => Arrived::Schema(schema),
-        Received::Batch { header, metadata, body, .. } => {
+        Received::Batch { serial, header, metadata, body } => {
             let bytes = body.bytes();
             let body = locate(endpoint, &header, body)?;
-            Arrived::Batch { header, metadata, body, bytes }
+            Arrived::Batch { sequence: serial.0, header, metadata, body, bytes }
         }
         Received::Dictionary { id, delta, header, body } => {
             receiver.consumed(body.bytes().max(1));
