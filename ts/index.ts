@@ -18,7 +18,7 @@ export {
   LeaseRevokedError,
   UnsupportedTypeError,
 } from "./errors.js";
-export type { LeaseOptions, LeaseWarning } from "./leases.js";
+export type { LeaseOptions } from "./leases.js";
 export type {
   LeaseStatistics,
   Overflow,

@@ -9,8 +9,8 @@ import { checkFlag, wrong } from "./options.js";
 /** What a subscription says of keeping its batches. */
 export interface LeaseOptions {
   /**
-   * Milliseconds after which a batch that is still held makes a warning: one `process.emitWarning` with the code
-   * `ARROWLANE_LEASE_WARNING`. 5000 unless said otherwise; 0 or `Infinity`: never.
+   * Milliseconds after which a batch that is still held makes a warning: one `process.emitWarning` of the type
+   * `LeaseWarning` with the code `ARROWLANE_LEASE_WARNING`, which names topic, sequence and age. 5000 unless said otherwise; 0 or `Infinity`: never.
    */
   leaseWarning?: number;
   /** Milliseconds after which `onLeaseTimeout` happens; never, unless said. 0 or `Infinity`: never. */
@@ -22,24 +22,10 @@ export interface LeaseOptions {
    */
   onLeaseTimeout?: "warn" | "revoke";
   /**
-   * Has warnings say where the batch was asked for. Costs a stack trace for each batch. Off, unless the environment has
+   * Has warnings say where the batch was asked for (their `detail`). Costs a stack trace for each batch. Off, unless the environment has
    * `ARROWLANE_LEASE_STACKS=1`.
    */
   leaseStacks?: boolean;
-}
-
-/** What `process.on("warning")` gets for a batch that is held for too long. */
-export interface LeaseWarning extends Error {
-  readonly name: "LeaseWarning";
-  /** The second one when it is held for longer than `leaseTimeout`. */
-  readonly code: "ARROWLANE_LEASE_WARNING" | "ARROWLANE_LEASE_TIMEOUT";
-  readonly topic: string;
-  /** The batch's number on its connection; the publisher's `leases()` has the same. */
-  readonly sequence: number;
-  /** For how long the application has held it, in milliseconds. */
-  readonly age: number;
-  /** Where it was asked for, with `leaseStacks`. */
-  readonly detail?: string;
 }
 
 /** A body that can be taken away, and where it was asked for. */
@@ -159,26 +145,28 @@ function tell(overdue: readonly NativeHeld[]): void {
     const stack = body?.stack?.stack?.replace(/^.*\n/, "");
     const { topic, sequence, bytes, age } = held;
     const about = { topic, sequence, bytes, age, ...(stack === undefined ? {} : { stack }) };
-    if (count <= MOST) process.emitWarning(warning(held, stack));
+    if (count <= MOST) warn(messageOf(held), held.timeout, stack);
     tellOfSubscription({ event: held.timeout ? "lease-timeout" : "lease-warning", ...about });
     if (held.revoke && body !== undefined) revoke(body, about);
   }
   for (const [kind, count] of counts) {
     if (count <= MOST) continue;
     const [, topic] = kind.split(/ (.*)/s);
-    const code = kind.startsWith("timeout") ? "ARROWLANE_LEASE_TIMEOUT" : "ARROWLANE_LEASE_WARNING";
-    const message = `${count - MOST} more batches of topic ${JSON.stringify(topic)} are held for too long`;
-    process.emitWarning(message, { type: "LeaseWarning", code });
+    const message = `${count - MOST} more batches of topic ${JSON.stringify(topic)} have been held for too long`;
+    warn(message, kind.startsWith("timeout"));
   }
 }
 
-function warning(held: NativeHeld, stack: string | undefined): LeaseWarning {
-  const { topic, sequence, age, timeout } = held;
+/** As text, which every realm takes: an Error of a sandbox's own is none to Node. */
+function warn(message: string, timeout: boolean, detail?: string): void {
   const code = timeout ? "ARROWLANE_LEASE_TIMEOUT" : "ARROWLANE_LEASE_WARNING";
+  process.emitWarning(message, { type: "LeaseWarning", code, ...(detail === undefined ? {} : { detail }) });
+}
+
+function messageOf(held: NativeHeld): string {
+  const { topic, sequence, age } = held;
   const what = `batch ${sequence} of topic ${JSON.stringify(topic)} has been held for ${age} ms`;
-  const message = `${what}${held.batch === undefined ? " by other native code" : ""}: ${advice(held)}`;
-  const fields = { name: "LeaseWarning", code, topic, sequence, age } as const;
-  return Object.assign(new Error(message), fields, stack === undefined ? {} : { detail: stack });
+  return `${what}${held.batch === undefined ? " by other native code" : ""}: ${advice(held)}`;
 }
 
 function advice({ batch, revoke }: NativeHeld): string {

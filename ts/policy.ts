@@ -96,7 +96,7 @@ export interface LeaseStatistics {
   readonly pid: number | undefined;
   /** The batch's number on that connection; the subscriber's warnings have the same. */
   readonly sequence: number;
-  /** Bytes of its memory; whole pages. */
+  /** Bytes of its memory. */
   readonly bytes: number;
   /** For how long it has been lent, in milliseconds: since it was sent, which is before it was taken. */
   readonly age: number;

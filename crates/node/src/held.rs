@@ -202,6 +202,7 @@ impl Tables {
             owners.extend(export.held.owner);
             true
         });
+        overdue.sort_by(|a, b| b.age.total_cmp(&a.age).then(a.sequence.cmp(&b.sequence)));
         owners.sort_unstable();
         terms.retain(|id, _| subscriptions.contains_key(id) || owners.binary_search(id).is_ok());
         let shortest = terms.values().filter_map(Terms::shortest).min().unwrap_or_default();
@@ -232,6 +233,8 @@ impl NativeLane {
             timeout: false,
             revoke: true,
         };
-        mine.map(describe).collect()
+        let mut held: Vec<_> = mine.map(describe).collect();
+        held.sort_by_key(|held| held.sequence);
+        held
     }
 }
