@@ -86,7 +86,9 @@ describe("a batch that was exported", () => {
     expect(publisher.leases()).toHaveLength(1);
     expect(consumer.state(array)).toEqual([10, 2, 1, 0]);
     consumer.releaseLater(array);
+    consumer.go();
     await until(() => publisher.leases().length === 0, "the consumer releases it");
+    consumer.drop(array);
   });
 
   test("returns when the consumer releases it on a foreign thread, after the handle: not before, not twice", async () => {
