@@ -63,6 +63,54 @@ export interface Column<T extends DataType = UnknownColumns> extends Vector<T> {
 	 */
 	reinterpret<R extends DataType>(type: R): Column<R>;
 }
+/** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
+export type ErrorCode = "ERR_ALIGNMENT" | "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_LEASE_ENDED" | "ERR_LEASE_REVOKED" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_NOT_PERMITTED" | "ERR_OTHER_PROCESS" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
+/** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
+export declare class ArrowlaneError extends Error {
+	readonly code: ErrorCode;
+	constructor(code: ErrorCode, message: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown by every read of a batch after its handle was disposed. */
+export declare class DisposedError extends ArrowlaneError {
+	constructor(message?: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown by every read of a batch that was taken away: by `leaseTimeout`, or by `close({ revoke: true })`. */
+export declare class LeaseRevokedError extends ArrowlaneError {
+	constructor(message?: string, options?: {
+		cause?: unknown;
+	});
+}
+/** Thrown where a column has a type that apache-arrow cannot hold, or that cannot be written in place. */
+export declare class UnsupportedTypeError extends ArrowlaneError {
+	constructor(message: string, options?: {
+		cause?: unknown;
+	});
+}
+/** What a subscription says of keeping its batches. */
+export interface LeaseOptions {
+	/**
+	 * Milliseconds after which a batch that is still held makes a warning: one `process.emitWarning` of the type
+	 * `LeaseWarning` with the code `ARROWLANE_LEASE_WARNING`, which names topic, sequence and age. 5000 unless said otherwise; 0 or `Infinity`: never.
+	 */
+	leaseWarning?: number;
+	/** Milliseconds after which `onLeaseTimeout` happens; never, unless said. 0 or `Infinity`: never. */
+	leaseTimeout?: number;
+	/**
+	 * `"warn"` (unless said otherwise): one warning more, `ARROWLANE_LEASE_TIMEOUT`. `"revoke"`: that, and the batch is taken
+	 * away: every later read throws `ERR_LEASE_REVOKED`, and its memory goes back. Jobs outside of JavaScript that were
+	 * given its bytes must be done by then. What other native code holds (`exportTo`) stays its own until it releases it.
+	 */
+	onLeaseTimeout?: "warn" | "revoke";
+	/**
+	 * Has warnings say where the batch was asked for (their `detail`). Costs a stack trace for each batch. Off, unless the environment has
+	 * `ARROWLANE_LEASE_STACKS=1`.
+	 */
+	leaseStacks?: boolean;
+}
 /** How a batch is shared. */
 export interface ShareOptions {
 	/**
@@ -166,6 +214,8 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	get location(): Location | undefined;
 	/** The address of the body's first byte in this process; 0 for a batch without bytes. */
 	get address(): bigint;
+	/** Whether the batch was taken away: by `leaseTimeout`, or by `close({ revoke: true })`. */
+	get revoked(): boolean;
 	/** Whether this handle was disposed. */
 	get disposed(): boolean;
 	/** A column over the shared bytes. Throws `ERR_UNSUPPORTED_TYPE` when apache-arrow cannot hold its type. */
@@ -206,7 +256,9 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	[Symbol.dispose](): void;
 }
 /** What happened to a subscription, as `diagnostics_channel` tells it under `arrowlane:subscription`. */
-export interface SubscriptionEvent {
+export type SubscriptionEvent = StreamEvent | LeaseEvent;
+/** What happened to its stream. */
+export interface StreamEvent {
 	/**
 	 * Its publisher went away; it is connected to the next one (`reconnects` so far); batches were dropped before the next
 	 * one that arrives (`dropped` so far); it was given up by its publisher.
@@ -216,26 +268,27 @@ export interface SubscriptionEvent {
 	reconnects?: number;
 	dropped?: number;
 }
-/** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
-export type ErrorCode = "ERR_ALIGNMENT" | "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_LEASE_ENDED" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_NOT_PERMITTED" | "ERR_OTHER_PROCESS" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
-/** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
-export declare class ArrowlaneError extends Error {
-	readonly code: ErrorCode;
-	constructor(code: ErrorCode, message: string, options?: {
-		cause?: unknown;
-	});
+/** What happened to a batch that is held. */
+export interface LeaseEvent {
+	/** It is held for longer than `leaseWarning`, or than `leaseTimeout`; it was revoked. */
+	event: "lease-warning" | "lease-timeout" | "lease-revoked";
+	topic: string;
+	/** The batch's number on its connection. */
+	sequence: number;
+	/** Length of its body. */
+	bytes: number;
+	/** For how long the application has held it, in milliseconds. */
+	age: number;
+	/** Where it was asked for, with `leaseStacks`. */
+	stack?: string;
 }
-/** Thrown by every read of a batch after its handle was disposed. */
-export declare class DisposedError extends ArrowlaneError {
-	constructor(message?: string, options?: {
-		cause?: unknown;
-	});
-}
-/** Thrown where a column has a type that apache-arrow cannot hold, or that cannot be written in place. */
-export declare class UnsupportedTypeError extends ArrowlaneError {
-	constructor(message: string, options?: {
-		cause?: unknown;
-	});
+/** What happened to a publisher, as `diagnostics_channel` tells it under `arrowlane:publisher`. */
+export interface PublisherEvent {
+	/** A subscriber takes part; does so no more; was given up (`evictAfter`). The publisher has handed everything over. */
+	event: "joined" | "left" | "evicted" | "closed";
+	topic: string;
+	/** Which subscriber; `subscriptions()` and `leases()` have the same number. */
+	subscriber?: number;
 }
 /**
  * What happens when a subscriber's queue is full. `wait`: `send` waits for it, nothing is lost. `drop-oldest`: the oldest
@@ -325,6 +378,19 @@ export interface SubscriberStatistics {
 	readonly bytes: number;
 	/** For how long it has had the oldest of those batches, in milliseconds. */
 	readonly oldestLease: number | undefined;
+}
+/** One batch that a subscriber holds or has not taken yet, as its publisher knows it. */
+export interface LeaseStatistics {
+	/** Which subscriber of this publisher: its `id` in `subscriptions()`. */
+	readonly subscriber: number;
+	/** Its process, where the system says. */
+	readonly pid: number | undefined;
+	/** The batch's number on that connection; the subscriber's warnings have the same. */
+	readonly sequence: number;
+	/** Bytes of its memory. */
+	readonly bytes: number;
+	/** For how long it has been lent, in milliseconds: since it was sent, which is before it was taken. */
+	readonly age: number;
 }
 /**
  * A batch that is written where it will be read: its typed arrays lie in the publisher's shared memory.
@@ -448,6 +514,8 @@ export declare class Publisher {
 	statistics(): PublisherStatistics;
 	/** Each subscriber's policy and figures at this moment; those that left and hold batches still are among them. */
 	subscriptions(): SubscriberStatistics[];
+	/** The batches that each subscriber holds or has not taken yet, the oldest first. Dictionaries are not among them. */
+	leases(): LeaseStatistics[];
 	/**
 	 * Memory to write `rows` rows of `schema` into, where subscribers will read them. The caller sends or disposes it.
 	 *
@@ -499,7 +567,7 @@ export declare class Publisher {
  */
 export declare function publish(topic: string, options?: PublishOptions): Promise<Publisher>;
 /** How a subscription behaves. */
-export interface SubscribeOptions extends PolicyRequest {
+export interface SubscribeOptions extends PolicyRequest, LeaseOptions {
 	/** Wait for a publisher that is not there yet (the default); with `false`, fail with `ERR_TOPIC_NOT_FOUND`. */
 	wait?: boolean;
 	/**
@@ -517,6 +585,14 @@ export interface SubscribeOptions extends PolicyRequest {
 	 * cannot share its memory.
 	 */
 	strictZeroCopy?: boolean;
+}
+/** How a subscription is closed. */
+export interface EndOptions {
+	/**
+	 * Takes away every batch of it that is held: later reads throw `ERR_LEASE_REVOKED`, and the memory goes back. Jobs outside
+	 * of JavaScript that were given the bytes must be done. What other native code holds stays its own until it releases it.
+	 */
+	revoke?: boolean;
 }
 /** A subscription's figures at a moment. */
 export interface SubscriptionStatistics {
@@ -559,8 +635,8 @@ export declare class Subscription<T extends TypeMap = UnknownColumns> implements
 	 * awaited: for work that waits, iterate.
 	 */
 	forEach(callback: (batch: Batch<T>) => void): Promise<void>;
-	/** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
-	close(): void;
+	/** Ends delivery. Batches that were not taken go back; batches that are held stay valid, unless they are revoked. */
+	close(options?: EndOptions): void;
 	[Symbol.asyncDispose](): Promise<void>;
 }
 /**

@@ -4,6 +4,7 @@ import { hasArrow } from "./arrow-layer.js";
 import { SharedBody } from "./body.js";
 import type { Column, UnknownColumns } from "./columns.js";
 import { ArrowlaneError, DisposedError } from "./errors.js";
+import { mayBeHeld } from "./leases.js";
 import { lane, native } from "./native/lane.js";
 import { planOf } from "./schemas.js";
 import {
@@ -178,6 +179,11 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return native(() => lane().native.addresses(this.#live().handle))[0] ?? 0n;
   }
 
+  /** Whether the batch was taken away: by `leaseTimeout`, or by `close({ revoke: true })`. */
+  get revoked(): boolean {
+    return this.#body.isRevoked;
+  }
+
   /** Whether this handle was disposed. */
   get disposed(): boolean {
     return this.#disposed;
@@ -283,6 +289,8 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     native(() =>
       lane().native.exportTo(handle, begin, this.length, columns?.slice(), arrayAddress, schemaAddress),
     );
+    // It may be held there though this handle is disposed in this very turn.
+    mayBeHeld();
   }
 
   /**
@@ -302,8 +310,10 @@ export class Batch<T extends TypeMap = UnknownColumns> {
   }
 
   #live(): SharedBody {
+    const body = this.#body;
+    if (body.isDisposed) throw body.gone();
     if (this.#disposed) throw new DisposedError();
-    return this.#body;
+    return body;
   }
 
   #plan(): BatchPlan {

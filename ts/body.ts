@@ -2,11 +2,13 @@ import type { Data, Vector } from "apache-arrow";
 import type { BatchPlan, BodyAccess, Layout } from "./arrow/plan.js";
 import { arrow } from "./arrow-layer.js";
 import { Dictionary, dictionaryKeys, releaseDictionaries } from "./dictionaries.js";
-import { ArrowlaneError, DisposedError } from "./errors.js";
+import { ArrowlaneError, DisposedError, LeaseRevokedError } from "./errors.js";
 import { readLayout } from "./layout.js";
+import { keeps, known, type Stack, unknown } from "./leases.js";
 import { lane, native } from "./native/lane.js";
 
 const disposed = () => new DisposedError();
+const revoked = () => new LeaseRevokedError();
 
 /** What is left to do for a body whose handles were all collected without dispose. */
 interface Remains {
@@ -36,12 +38,17 @@ export class SharedBody implements BodyAccess {
   guard: BodyAccess["guard"] = undefined;
   /** Set where silent copies are refused. */
   strict = false;
+  /** Where it was asked for, if that is wanted. */
+  stack: Stack | undefined;
   #handles = 1;
   #layout: Layout | undefined;
   #buffers: ArrayBuffer | ArrayBuffer[] | undefined;
   #made: Data[] = [];
   #copied = 0;
   #remains: Remains | undefined;
+  /** It outlived the turn it came in, and can be taken away. */
+  #known = false;
+  #revoked = false;
 
   constructor(handle: number, rows: number, plan: BatchPlan | undefined) {
     this.handle = handle;
@@ -53,6 +60,15 @@ export class SharedBody implements BodyAccess {
   watch(): this {
     if (this.#remains === undefined && this.#handles > 0 && !this.#opened) this.#watched();
     return this;
+  }
+
+  /** It is held beyond the turn it came in. */
+  outlived(): void {
+    if (this.#handles === 0 || this.#known) return;
+    this.watch();
+    this.#known = true;
+    known(this.handle, this);
+    if (this.#buffers !== undefined) keeps(this.#buffers, this);
   }
 
   get #opened(): boolean {
@@ -73,8 +89,18 @@ export class SharedBody implements BodyAccess {
     return this.#copied;
   }
 
+  get isRevoked(): boolean {
+    return this.#revoked;
+  }
+
+  /** It ended, in one way or another. */
   get isDisposed(): boolean {
     return this.#handles === 0;
+  }
+
+  /** What reads throw after its end. */
+  gone(): ArrowlaneError {
+    return this.#revoked ? revoked() : disposed();
   }
 
   /** Where the parts of the batch lie; makes the ArrayBuffers. */
@@ -91,6 +117,7 @@ export class SharedBody implements BodyAccess {
       }
       this.#buffers = buffers;
       if (this.#remains !== undefined) this.#remains.opened = this.#opened;
+      if (this.#known) keeps(buffers, this);
     }
     return this.#layout;
   }
@@ -135,11 +162,25 @@ export class SharedBody implements BodyAccess {
 
   /** One handle less; with the last one, every later read throws and the lease ends. */
   release(): void {
-    if (--this.#handles > 0) return;
+    if (this.#revoked || --this.#handles > 0) return;
+    this.#end(disposed);
+  }
+
+  /** Ends it for all handles, whatever they are used for. Whether it had not ended before. */
+  revoke(): boolean {
+    if (this.#handles === 0) return false;
+    this.#handles = 0;
+    this.#revoked = true;
+    this.#end(revoked);
+    return true;
+  }
+
+  #end(error: () => ArrowlaneError): void {
+    if (this.#known) unknown(this.handle);
     const remains = this.#remains;
     if (remains === undefined) lane().departed(this);
     else forgotten.unregister(this);
-    if (this.#made.length > 0) arrow().poison(this.#made, disposed);
+    if (this.#made.length > 0) arrow().poison(this.#made, error);
     this.#made = [];
     const buffers = this.#buffers;
     this.#buffers = undefined;
@@ -147,7 +188,7 @@ export class SharedBody implements BodyAccess {
     if (buffers === undefined) natively.abandon(this.handle);
     else if (Array.isArray(buffers)) natively.dispose(this.handle, buffers);
     else calls.dispose1(this.handle, buffers);
-    if (remains !== undefined) releaseDictionaries(remains.dictionaries, { detach: true });
+    if (remains !== undefined) releaseDictionaries(remains.dictionaries, { detach: true, error });
     lane().stirred();
   }
 

@@ -6,7 +6,7 @@ import { ArrowlaneError, DisposedError } from "./errors.js";
 import { readLayout } from "./layout.js";
 import { lane, native } from "./native/lane.js";
 
-const disposed = () => new DisposedError();
+const disposed = (): ArrowlaneError => new DisposedError();
 
 /** The dictionaries that some batch of this environment has open, by the native key of their values. */
 const open = new Map<number, Dictionary>();
@@ -80,17 +80,20 @@ export class Dictionary implements BodyAccess {
     this.#made.push(data);
   }
 
-  /** One user less. Arrays of a user that was collected may still be referred to: then nothing is detached. */
-  release(detach: boolean): void {
+  /**
+   * One user less. Arrays of a user that was collected may still be referred to: then nothing is detached. `error` is what
+   * reads throw from then on when it was the last.
+   */
+  release(detach: boolean, error = disposed): void {
     if (!detach) this.#abandoned = true;
     if (--this.#users > 0) return;
     open.delete(this.#key);
-    for (const inner of this.#inner) inner.release(!this.#abandoned);
+    for (const inner of this.#inner) inner.release(!this.#abandoned, error);
     if (this.#abandoned) {
       lane().native.abandonDictionary(this.#handle);
       return;
     }
-    arrow().poison(this.#made, disposed);
+    arrow().poison(this.#made, error);
     lane().native.closeDictionary(this.#handle, this.#buffers);
   }
 }
@@ -104,9 +107,9 @@ export function dictionaryKeys(batch: number): number[] {
 /** Lets go of what one batch had open. */
 export function releaseDictionaries(
   dictionaries: Map<number, Dictionary>,
-  { detach }: { detach: boolean },
+  { detach, error }: { detach: boolean; error?: () => ArrowlaneError },
 ): void {
-  for (const dictionary of dictionaries.values()) dictionary.release(detach);
+  for (const dictionary of dictionaries.values()) dictionary.release(detach, error);
   dictionaries.clear();
 }
 

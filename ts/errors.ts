@@ -19,6 +19,7 @@ export type ErrorCode =
   | "ERR_INVALID_SCHEMA"
   | "ERR_IO"
   | "ERR_LEASE_ENDED"
+  | "ERR_LEASE_REVOKED"
   | "ERR_MEMORY"
   | "ERR_NOT_A_BATCH"
   | "ERR_NOT_PERMITTED"
@@ -61,6 +62,16 @@ export class DisposedError extends ArrowlaneError {
     options?: { cause?: unknown },
   ) {
     super("ERR_DISPOSED", message, options);
+  }
+}
+
+/** Thrown by every read of a batch that was taken away: by `leaseTimeout`, or by `close({ revoke: true })`. */
+export class LeaseRevokedError extends ArrowlaneError {
+  constructor(
+    message = "this batch was revoked: it was held for longer than leaseTimeout, or its subscription was closed with revoke; dispose it sooner, or keep a copy() of what must live on",
+    options?: { cause?: unknown },
+  ) {
+    super("ERR_LEASE_REVOKED", message, options);
   }
 }
 

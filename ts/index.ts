@@ -11,9 +11,17 @@ useArrow(layer);
 export type { ColumnOf } from "./arrow/writer.js";
 export { Batch, type Device, type Location } from "./batch.js";
 export type { Column } from "./columns.js";
-export type { SubscriptionEvent } from "./diagnostics.js";
-export { ArrowlaneError, DisposedError, type ErrorCode, UnsupportedTypeError } from "./errors.js";
+export type { LeaseEvent, PublisherEvent, StreamEvent, SubscriptionEvent } from "./diagnostics.js";
+export {
+  ArrowlaneError,
+  DisposedError,
+  type ErrorCode,
+  LeaseRevokedError,
+  UnsupportedTypeError,
+} from "./errors.js";
+export type { LeaseOptions } from "./leases.js";
 export type {
+  LeaseStatistics,
   Overflow,
   Permits,
   Policy,
@@ -32,6 +40,7 @@ export type { Sendable, SendOptions } from "./sending.js";
 export { BatchToken, type BatchTokenData, type ShareOptions } from "./sharing.js";
 export type { SubscriberStream } from "./subscriber-stream.js";
 export {
+  type EndOptions,
   type SubscribeOptions,
   type Subscription,
   type SubscriptionStatistics,

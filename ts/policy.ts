@@ -88,6 +88,20 @@ export interface SubscriberStatistics {
   readonly oldestLease: number | undefined;
 }
 
+/** One batch that a subscriber holds or has not taken yet, as its publisher knows it. */
+export interface LeaseStatistics {
+  /** Which subscriber of this publisher: its `id` in `subscriptions()`. */
+  readonly subscriber: number;
+  /** Its process, where the system says. */
+  readonly pid: number | undefined;
+  /** The batch's number on that connection; the subscriber's warnings have the same. */
+  readonly sequence: number;
+  /** Bytes of its memory. */
+  readonly bytes: number;
+  /** For how long it has been lent, in milliseconds: since it was sent, which is before it was taken. */
+  readonly age: number;
+}
+
 /** Subscribers take a publisher that sends more before they took any for an attack. */
 export const MAX_QUEUED_BATCHES = 65_536;
 

@@ -3,12 +3,14 @@ import type { Schema, TypeMap } from "apache-arrow";
 import { unlessAborted } from "./aborted.js";
 import type { JsonSchema } from "./arrow/json-schema.js";
 import type { AnySchema } from "./arrow/schema.js";
+import { tellOfPublisher } from "./diagnostics.js";
 import { ArrowlaneError, describe } from "./errors.js";
 import { Kind, lane, native, translated } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal, checkWhole } from "./options.js";
 import { Outbox } from "./outbox.js";
 import {
   checkQueue,
+  type LeaseStatistics,
   type PolicyOptions,
   publisherPolicy,
   type SubscriberStatistics,
@@ -131,6 +133,11 @@ export class Publisher {
   /** Each subscriber's policy and figures at this moment; those that left and hold batches still are among them. */
   subscriptions(): SubscriberStatistics[] {
     return native(() => lane().native.subscriptions(this.#id)).map(subscriberFrom);
+  }
+
+  /** The batches that each subscriber holds or has not taken yet, the oldest first. Dictionaries are not among them. */
+  leases(): LeaseStatistics[] {
+    return native(() => lane().native.leases(this.#id)).map(({ pid, ...lease }) => ({ ...lease, pid }));
   }
 
   /**
@@ -259,16 +266,20 @@ export class Publisher {
     switch (kind) {
       case Kind.Joined:
         this.#subscribers++;
+        tellOfPublisher("joined", this.topic, mailbox[at]);
         if (this.#options.onSubscriber !== undefined) this.#joined(mailbox[at], this.#options.onSubscriber);
         break;
+      case Kind.Evicted:
       case Kind.Left:
         this.#subscribers--;
+        tellOfPublisher(kind === Kind.Left ? "left" : "evicted", this.topic, mailbox[at]);
         this.#streams.get(mailbox[at])?.left();
         this.#streams.delete(mailbox[at]);
         break;
       case Kind.Closed:
         this.#subscribers = 0;
         this.#ended = true;
+        tellOfPublisher("closed", this.topic);
         this.#outbox.drop();
         lane().disown(this.#id);
         if (this.#closed !== undefined) lane().native.letGo();

@@ -1,17 +1,26 @@
 import { AsyncResource } from "node:async_hooks";
 import type { TypeMap } from "apache-arrow";
-import { type Batch, batchFromMailbox } from "./batch.js";
+import { type Batch, batchFromMailbox, insideOf } from "./batch.js";
 import type { UnknownColumns } from "./columns.js";
 import { tellOfSubscription } from "./diagnostics.js";
 import { ArrowlaneError } from "./errors.js";
 import { Fifo } from "./fifo.js";
+import {
+  type LeaseOptions,
+  leaseTerms,
+  revokeAll,
+  type Stack,
+  stackOf,
+  wantsStacks,
+  watchLeases,
+} from "./leases.js";
 import type { NativeFigures } from "./native/binding.js";
 import { Kind, lane, native } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 import { type Policy, type PolicyRequest, policyFrom, policyRequest } from "./policy.js";
 
 /** How a subscription behaves. */
-export interface SubscribeOptions extends PolicyRequest {
+export interface SubscribeOptions extends PolicyRequest, LeaseOptions {
   /** Wait for a publisher that is not there yet (the default); with `false`, fail with `ERR_TOPIC_NOT_FOUND`. */
   wait?: boolean;
   /**
@@ -29,6 +38,15 @@ export interface SubscribeOptions extends PolicyRequest {
    * cannot share its memory.
    */
   strictZeroCopy?: boolean;
+}
+
+/** How a subscription is closed. */
+export interface EndOptions {
+  /**
+   * Takes away every batch of it that is held: later reads throw `ERR_LEASE_REVOKED`, and the memory goes back. Jobs outside
+   * of JavaScript that were given the bytes must be done. What other native code holds stays its own until it releases it.
+   */
+  revoke?: boolean;
 }
 
 /** A subscription's figures at a moment. */
@@ -51,6 +69,8 @@ export interface SubscriptionStatistics {
 interface Waiter {
   resolve(result: IteratorResult<Batch>): void;
   reject(error: unknown): void;
+  /** Where it was asked. */
+  readonly stack: Stack | undefined;
 }
 
 /** A pause before another attempt at a publisher whose queue of connections is full, in milliseconds. */
@@ -68,10 +88,14 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   readonly topic: string;
   readonly #options: SubscribeOptions;
   readonly #request: ReturnType<typeof policyRequest>;
+  readonly #terms: ReturnType<typeof leaseTerms>;
+  readonly #stacks: boolean;
   readonly #onReconnect: ((reconnects: number) => void) | undefined;
   #figures: NativeFigures | undefined;
   #received = 0;
   #id: number | undefined;
+  /** What its batches are known under, also after its end. */
+  #owner: number | undefined;
   readonly #queue = new Fifo<Batch>();
   #waiters: Waiter[] = [];
   #callback: ((batch: Batch<T>) => void) | undefined;
@@ -93,6 +117,8 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     this.topic = topic;
     this.#options = options;
     this.#request = policyRequest(options);
+    this.#terms = leaseTerms(options);
+    this.#stacks = wantsStacks(options);
     const { onReconnect } = options;
     this.#onReconnect = onReconnect && AsyncResource.bind(onReconnect);
   }
@@ -118,9 +144,10 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
 
   /** The next batch, which the caller disposes. Rejects once with what ended the subscription; then it is done. */
   next(): Promise<IteratorResult<Batch<T>>> {
+    const stack = this.#stacks ? stackOf(this.next) : undefined;
     if (this.#queue.length > 0) {
       const batch = this.#queue.shift() as Batch<T>;
-      this.#taken();
+      this.#taken(batch, stack);
       return Promise.resolve({ done: false, value: batch });
     }
     if (this.#failure !== undefined) {
@@ -130,7 +157,7 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     }
     if (this.#ended) return Promise.resolve({ done: true, value: undefined });
     return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve: resolve as Waiter["resolve"], reject });
+      this.#waiters.push({ resolve: resolve as Waiter["resolve"], reject, stack });
       if (this.#waiters.length === 1) lane().native.hold();
       if (this.#id === undefined) this.#connect();
     });
@@ -155,7 +182,11 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     }
     // The native side calls from a context of its own; the caller's is the one to be in.
     const context = new AsyncResource("arrowlane.Subscription");
-    this.#callback = (batch) => context.runInAsyncScope(callback, undefined, batch);
+    const stack = this.#stacks ? stackOf(this.forEach) : undefined;
+    this.#callback = (batch) => {
+      insideOf(batch).body.stack = stack;
+      context.runInAsyncScope(callback, undefined, batch);
+    };
     const done = async () => {
       for (;;) {
         const { done: ended, value } = await this.next();
@@ -172,10 +203,13 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     });
   }
 
-  /** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
-  close(): void {
+  /** Ends delivery. Batches that were not taken go back; batches that are held stay valid, unless they are revoked. */
+  close(options: EndOptions = {}): void {
+    checkObject("the options of close", options);
+    checkFlag("revoke", options.revoke);
     this.#end();
     for (const batch of this.#queue.drain()) batch.dispose();
+    if (options.revoke === true && this.#owner !== undefined) revokeAll(this.#owner, this.topic);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -239,12 +273,16 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
       return false;
     }
     if (this.#waiters.length === 0) lane().native.letGo();
+    if (waiter.stack !== undefined) insideOf(batch).body.stack = waiter.stack;
     waiter.resolve({ done: false, value: batch });
     return true;
   }
 
-  #taken(): void {
-    if (this.#id !== undefined && !this.#ended) lane().native.taken(this.#id);
+  #taken(batch: Batch, stack: Stack | undefined): void {
+    const { body } = insideOf(batch);
+    body.stack = stack;
+    // Also after its end: what is left in the queue is held from when it is taken.
+    if (this.#owner !== undefined) lane().native.taken(this.#owner, body.handle);
     lane().stirred();
   }
 
@@ -256,9 +294,12 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     }
     signal?.addEventListener("abort", this.#onAbort, { once: true });
     try {
-      const options = { wait, reconnect, strictZeroCopy, ...this.#request };
+      const options = { wait, reconnect, strictZeroCopy, ...this.#request, ...this.#terms };
       const id = native(() => lane().native.subscribe(this.topic, options));
       this.#id = id;
+      this.#owner = id;
+      const { leaseWarning, leaseTimeout } = this.#terms;
+      if (leaseWarning !== undefined || leaseTimeout !== undefined) watchLeases();
       this.#figures = native(() => lane().native.figures(id));
       lane().own(id, this);
     } catch (error) {

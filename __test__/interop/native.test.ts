@@ -5,14 +5,27 @@
  * handle may be disposed first, the consumer calls `release` later, from a thread that Node knows nothing of, and only
  * then does the publisher's block return: never before, and never twice.
  */
+import { subscribe as listen, unsubscribe as unlisten } from "node:diagnostics_channel";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import type * as arrow from "apache-arrow";
-import { Batch } from "../../ts/index.js";
-import { codeOf, connected, counters, DIST, first, numbers, Stage, settle, take, until } from "../support.js";
+import { Batch, type LeaseEvent } from "../../ts/index.js";
+import {
+  codeOf,
+  connected,
+  counters,
+  DIST,
+  first,
+  freshTopic,
+  numbers,
+  Stage,
+  settle,
+  take,
+  until,
+} from "../support.js";
 import { batchOf, esm, plain, samples } from "../unit/arrow-support.js";
 import { buildConsumer, type Consumer } from "./consumer.js";
 
@@ -48,6 +61,36 @@ async function received(source: arrow.RecordBatch = numbers(1)) {
 }
 
 describe("a batch that was exported", () => {
+  test("and is not released makes a warning, though its handle was disposed in time; it cannot be revoked", async () => {
+    const topic = freshTopic();
+    const publisher = await stage.publish(topic);
+    const options = { leaseWarning: 20, leaseTimeout: 60, onLeaseTimeout: "revoke" } as const;
+    const subscription = stage.subscribe(topic, options);
+    const told: LeaseEvent[] = [];
+    const tell = (event: unknown) => told.push(event as LeaseEvent);
+    listen("arrowlane:subscription", tell);
+    const pending = take(subscription);
+    await publisher.send(numbers(1));
+    const [array, schema] = consumer.make();
+    await pending.then((batch) => {
+      batch.exportTo(array, schema);
+      batch.dispose();
+    });
+    await until(() => told.length === 2, "two events");
+    unlisten("arrowlane:subscription", tell);
+    expect(told.map(({ event, sequence }) => [event, sequence])).toEqual([
+      ["lease-warning", 1],
+      ["lease-timeout", 1],
+    ]);
+    subscription.close({ revoke: true });
+    expect(publisher.leases()).toHaveLength(1);
+    expect(consumer.state(array)).toEqual([10, 2, 1, 0]);
+    consumer.releaseLater(array);
+    consumer.go();
+    await until(() => publisher.leases().length === 0, "the consumer releases it");
+    consumer.drop(array);
+  });
+
   test("returns when the consumer releases it on a foreign thread, after the handle: not before, not twice", async () => {
     const { publisher, batch } = await received();
     const exports = counters().exports;

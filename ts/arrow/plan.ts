@@ -1,4 +1,4 @@
-import { type Data, type Field, type RecordBatch, type Schema, Struct, type Vector } from "apache-arrow";
+import { type Data, type Field, type RecordBatch, type Schema, Struct } from "apache-arrow";
 import type { Column } from "../columns.js";
 import { ArrowlaneError } from "../errors.js";
 import { Guard } from "./guarded-array.js";

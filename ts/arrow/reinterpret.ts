@@ -1,7 +1,6 @@
 import type { DataType } from "apache-arrow";
 import { ArrowlaneError } from "../errors.js";
 import type { AnyField, AnyType } from "./foreign.js";
-import { guardedArray } from "./guarded-array.js";
 import type { GuardedData } from "./guarded-data.js";
 import { describeField, type JsonField, physicalOf } from "./json-schema.js";
 import { ELEMENT_BYTES, type ElementArray, elementArray } from "./layout.js";

@@ -46,6 +46,7 @@ export const Kind = {
   Lost: 11,
   Reconnected: 12,
   Dropped: 13,
+  Evicted: 14,
 } as const;
 
 /**
@@ -56,9 +57,9 @@ export interface Owner {
   happened(kind: number, mailbox: Float64Array, at: number): boolean;
 }
 
-/** A batch's body that arrived, and may want to be watched when it outlives the turn. */
+/** A batch's body that arrived, and wants to know when it outlives the turn. */
 interface Arrived {
-  watch(): void;
+  outlived(): void;
 }
 
 /**
@@ -76,6 +77,8 @@ export class Lane {
   #idling = false;
   /** Bodies that came in this turn and may still be there. */
   #fresh: Arrived[] = [];
+  /** Called after bodies outlived the turn they came in. */
+  outlived: (() => void) | undefined;
 
   constructor() {
     const threadsafe =
@@ -140,7 +143,10 @@ export class Lane {
 
   /** Called with the number of records; with none after all callbacks, promises included, when `#fresh` has any. */
   #happened(count: number): void {
-    if (count === 0) this.#outlived();
+    if (count === 0) {
+      this.settle();
+      this.outlived?.();
+    }
     const { mailbox } = this;
     let thrown: { error: unknown } | undefined;
     for (let n = 0; n < count; n++) {
@@ -161,8 +167,9 @@ export class Lane {
     if (thrown !== undefined) throw thrown.error;
   }
 
-  #outlived(): void {
-    for (const body of this.#fresh) body.watch();
+  /** Takes all bodies that came for such as outlive their turn. */
+  settle(): void {
+    for (const body of this.#fresh) body.outlived();
     this.#fresh = [];
     this.mailbox[RECORD * RECORDS] = 0;
   }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use arrowlane_plane::{Batch, BatchSchema, Event};
 
-use crate::host::{BatchEntry, Tables};
+use crate::{
+    held::Held,
+    host::{BatchEntry, Tables},
+};
 
 /// Numbers per record: kind, owner, then what the kind says.
 pub const RECORD: usize = 8;
@@ -27,6 +30,7 @@ mod kind {
     pub const LOST: f64 = 11.0;
     pub const RECONNECTED: f64 = 12.0;
     pub const DROPPED: f64 = 13.0;
+    pub const EVICTED: f64 = 14.0;
 }
 
 /// The record of an event. A batch gets its handle here.
@@ -43,11 +47,13 @@ pub fn record(tables: &mut Tables, id: u32, event: Event) -> [f64; RECORD] {
         Event::Ended => {
             tables.subscriptions.remove(&id);
             tables.schema_of.remove(&id);
+            tables.forget_terms(id);
             kind::ENDED
         }
         Event::Failed(error) => {
             tables.subscriptions.remove(&id);
             tables.schema_of.remove(&id);
+            tables.forget_terms(id);
             tables.errors.insert(id, (error.code().into(), error.to_string()));
             kind::FAILED
         }
@@ -60,6 +66,10 @@ pub fn record(tables: &mut Tables, id: u32, event: Event) -> [f64; RECORD] {
         Event::Left(connection) => {
             record[2] = connection as f64;
             kind::LEFT
+        }
+        Event::Evicted(connection) => {
+            record[2] = connection as f64;
+            kind::EVICTED
         }
         Event::Closed => {
             tables.publishers.remove(&id);
@@ -90,7 +100,7 @@ pub fn batch_record(tables: &mut Tables, owner: Option<u32>, batch: Arc<Batch>) 
         if batch.body.is_lent() { 1.0 } else { 0.0 } + if batch.via == "unix" { 2.0 } else { 0.0 },
         batch.metadata.len() as f64,
     ];
-    let handle = tables.batches.insert(BatchEntry { batch, cells: Vec::new() });
+    let handle = tables.batches.insert(BatchEntry { batch, cells: Vec::new(), held: Held::new(owner) });
     let mut described = described;
     described[0] = f64::from(handle);
     described

@@ -19,6 +19,7 @@ use napi::sys;
 use crate::{
     cell::Cell,
     events::{self, RECORD, TAKEN},
+    held::{Exported, Held, Terms},
     scratch::Scratch,
     table::Table,
     wake::Wake,
@@ -37,6 +38,7 @@ pub enum Entry {
 pub struct BatchEntry {
     pub batch: Arc<Batch>,
     pub cells: Vec<Cell>,
+    pub held: Held,
 }
 
 /// Everything that JavaScript's numbers stand for.
@@ -53,6 +55,9 @@ pub struct Tables {
     pub publishers: HashMap<u32, Arc<Publisher>>,
     pub subscriptions: HashMap<u32, Arc<Subscription>>,
     pub pulses: HashMap<u32, Arc<Pulse>>,
+    /// What was agreed on keeping batches, by subscription.
+    pub terms: HashMap<u32, Terms>,
+    pub exports: Vec<Exported>,
     pub errors: HashMap<u32, (String, String)>,
     pub sharer: Sharer,
 }
@@ -183,12 +188,18 @@ impl Host {
         }
     }
 
-    /// The publishers of batches that the application took at once may send that much more.
+    /// The publishers of batches that the application took at once may send that much more. What it holds still, it holds
+    /// from now on.
     fn note_taken(&self, count: usize) {
+        let mut now = None;
         for record in 0..count {
             if self.mailbox.read(record * RECORD) == TAKEN {
                 let id = self.mailbox.read(record * RECORD + 1) as u32;
-                let subscription = self.tables.borrow().subscriptions.get(&id).cloned();
+                let batch = self.mailbox.read(record * RECORD + 2) as u32;
+                let mut tables = self.tables.borrow_mut();
+                tables.hold(batch, id, &mut now);
+                let subscription = tables.subscriptions.get(&id).cloned();
+                drop(tables);
                 if let Some(subscription) = subscription {
                     subscription.taken();
                 }

@@ -31,7 +31,9 @@ impl NativeLane {
         let (array, schema) = (array as *mut FFI_ArrowDeviceArray, schema as *mut FFI_ArrowSchema);
         // SAFETY: the caller of `exportTo` promises that both addresses are writable memory of these sizes; they were
         // checked to be neither null nor misaligned. This is the C Device Interface's own contract.
-        unsafe { export_batch_into(&part, array, schema) }.map_err(|e| coded(e.code(), &e))
+        unsafe { export_batch_into(&part, array, schema) }.map_err(|e| coded(e.code(), &e))?;
+        self.host.tables.borrow_mut().exported(batch);
+        Ok(())
     }
 
     /// Takes over what an `ArrowDeviceArray` and an `ArrowSchema` at these addresses describe; the record of the batch

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod files;
 mod forward;
+mod held;
 mod host;
 mod interchange;
 mod lane;

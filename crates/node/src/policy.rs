@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use arrowlane_plane::{
-    Figures, Overflow, Permits, PlaneError, Policy, PublisherOptions, Queue, Request, SubscriberStatistics,
-    SubscriptionOptions,
+    Figures, LeaseStatistics, Overflow, Permits, PlaneError, Policy, PublisherOptions, Queue, Request,
+    SubscriberStatistics, SubscriptionOptions,
 };
 use napi_derive::napi;
 
@@ -34,6 +34,11 @@ pub struct NativeSubscriptionOptions {
     pub overflow: Option<String>,
     pub queue_batches: Option<f64>,
     pub queue_bytes: Option<f64>,
+    /// Milliseconds; absent: never.
+    pub lease_warning: Option<f64>,
+    pub lease_timeout: Option<f64>,
+    /// Whether a batch is revoked that is held for longer than the timeout.
+    pub revoke: bool,
 }
 
 #[napi(object)]
@@ -61,6 +66,16 @@ pub struct NativeSubscriber {
     pub leases: f64,
     pub bytes: f64,
     pub oldest: Option<f64>,
+}
+
+/// One batch that a subscriber holds or has not taken yet, as its publisher knows it. The age is in milliseconds.
+#[napi(object)]
+pub struct NativeLease {
+    pub subscriber: f64,
+    pub pid: Option<u32>,
+    pub sequence: u32,
+    pub bytes: f64,
+    pub age: f64,
 }
 
 #[napi(object)]
@@ -126,6 +141,19 @@ impl NativeLane {
         Ok(self.publisher(publisher)?.subscriptions().into_iter().map(native_subscriber).collect())
     }
 
+    /// One entry for each batch that a subscriber holds or has not taken yet.
+    #[napi]
+    pub fn leases(&self, publisher: u32) -> Result<Vec<NativeLease>> {
+        let lease = |lease: LeaseStatistics| NativeLease {
+            subscriber: lease.subscriber as f64,
+            pid: lease.pid,
+            sequence: lease.sequence,
+            bytes: lease.bytes as f64,
+            age: milliseconds(lease.age),
+        };
+        Ok(self.publisher(publisher)?.leases().into_iter().map(lease).collect())
+    }
+
     /// A subscription's figures, to be read at any time.
     #[napi]
     pub fn figures(&self, subscription: u32) -> Result<NativeFigures> {
@@ -144,7 +172,6 @@ fn native_policy(policy: Policy) -> NativePolicy {
 }
 
 fn native_subscriber(subscriber: SubscriberStatistics) -> NativeSubscriber {
-    let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round();
     NativeSubscriber {
         id: subscriber.id as f64,
         pid: subscriber.pid,
@@ -161,4 +188,8 @@ fn native_subscriber(subscriber: SubscriberStatistics) -> NativeSubscriber {
         bytes: subscriber.bytes as f64,
         oldest: subscriber.oldest.map(milliseconds),
     }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round()
 }

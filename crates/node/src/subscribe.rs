@@ -8,6 +8,7 @@ use napi_derive::napi;
 
 use crate::{
     error::{Result, plane},
+    held::Terms,
     lane::NativeLane,
     policy::NativeSubscriptionOptions,
 };
@@ -19,10 +20,13 @@ impl NativeLane {
     pub fn subscribe(&self, topic: String, options: NativeSubscriptionOptions) -> Result<u32> {
         Folder::file_name(&topic).map_err(|e| plane(e.into()))?;
         let folder = Folder::open_default().map_err(|e| plane(e.into()))?;
+        let terms = Terms::of(&topic, &options);
         let options = options.into_options();
         let subscription = Subscription::new(Arc::new(folder), Target::Topic(topic), options, &self.host.lane);
         let id = subscription.id();
-        self.host.tables.borrow_mut().subscriptions.insert(id, subscription);
+        let mut tables = self.host.tables.borrow_mut();
+        tables.subscriptions.insert(id, subscription);
+        tables.terms.extend(terms.map(|terms| (id, terms)));
         Ok(id)
     }
 
@@ -35,9 +39,10 @@ impl NativeLane {
         }
     }
 
-    /// The oldest of the delivered batches was taken by the application.
+    /// The oldest of the delivered batches was taken by the application, which holds it from now on.
     #[napi]
-    pub fn taken(&self, subscription: u32) {
+    pub fn taken(&self, subscription: u32, batch: u32) {
+        self.host.tables.borrow_mut().hold(batch, subscription, &mut None);
         if let Some(subscription) = self.subscription(subscription) {
             subscription.taken();
         }
@@ -50,6 +55,7 @@ impl NativeLane {
             let mut tables = self.host.tables.borrow_mut();
             tables.schema_of.remove(&subscription);
             tables.errors.remove(&subscription);
+            tables.forget_terms(subscription);
             tables.subscriptions.remove(&subscription)
         };
         if let Some(closed) = closed {

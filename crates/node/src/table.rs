@@ -36,6 +36,16 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// Every key with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.slots.iter().enumerate().filter_map(|(key, slot)| Some((key as u32, slot.as_ref()?)))
+    }
+
+    /// As [`iter`](Self::iter), to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        self.slots.iter_mut().enumerate().filter_map(|(key, slot)| Some((key as u32, slot.as_mut()?)))
+    }
+
     /// Takes everything out.
     pub fn clear(&mut self) -> Vec<T> {
         self.free.clear();

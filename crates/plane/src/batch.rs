@@ -84,6 +84,8 @@ pub struct Batch {
     pub metadata: KeyValues,
     /// Which transport brought it.
     pub via: &'static str,
+    /// Its number on the connection that brought it.
+    pub sequence: Option<u32>,
 }
 
 impl Batch {

@@ -44,6 +44,8 @@ pub enum Event {
     Joined(ConnectionId),
     /// A subscriber of this publisher left.
     Left(ConnectionId),
+    /// A subscriber of this publisher was given up; it takes part no more, and may hold leases still.
+    Evicted(ConnectionId),
     /// A publisher that was closed has handed everything over.
     Closed,
     /// A [`Pulse`](crate::Pulse) received a number.

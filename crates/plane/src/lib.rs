@@ -40,8 +40,8 @@ pub use lane::{Event, Lane};
 pub use memory::{Memory, Relayed};
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    ConnectionId, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits, Policy, Prepared, Publisher,
-    PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
+    ConnectionId, LeaseStatistics, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits, Policy, Prepared,
+    Publisher, PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
 pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};

@@ -119,7 +119,7 @@ pub(crate) fn batch_copied(batch: &RecordBatch, metadata: KeyValues) -> Result<B
     }
     let header = header_of(&flat, ALIGN);
     let (body, buffers) = Body::of_packed(packed(&flat, &header)?, &header);
-    Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "copy" })
+    Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "copy", sequence: None })
 }
 
 pub(crate) fn batch_from_arrow(batch: &RecordBatch, metadata: KeyValues) -> Result<Batch, PlaneError> {
@@ -137,7 +137,7 @@ pub(crate) fn batch_from_arrow(batch: &RecordBatch, metadata: KeyValues) -> Resu
     }
     let header = header_of(&flat, ALIGN);
     let (body, buffers) = Body::of_buffers(&flat.buffers);
-    Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "import" })
+    Ok(Batch { schema, header, buffers, body, dictionaries, metadata, via: "import", sequence: None })
 }
 
 /// A batch's columns as flat buffers; the row count is the batch's own, which matters when it has no columns.

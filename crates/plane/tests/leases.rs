@@ -215,3 +215,31 @@ fn leases_that_end_on_many_threads_at_once_all_come_back() {
     }
     assert!(producer.left.is_empty());
 }
+
+#[test]
+fn a_publisher_lists_what_each_subscriber_holds_and_both_know_it_by_the_same_number() {
+    let world = World::new();
+    let (mut producer, mut consumers) = world.connected(options(), 2);
+    for n in 0..3 {
+        assert_eq!(producer.send(&numbered(n, 5)), SendOutcome::Sent(2));
+    }
+    settle(&mut producer, &mut consumers);
+    let held = |consumer: &Consumer| consumer.batches.iter().map(|batch| batch.sequence).collect::<Vec<_>>();
+    let lent = |producer: &Producer, id: u64| {
+        let leases = producer.publisher.leases().into_iter().filter(move |lease| lease.subscriber == id);
+        leases.map(|lease| Some(lease.sequence)).collect::<Vec<_>>()
+    };
+    let ids = producer.joined.clone();
+    for (consumer, id) in consumers.iter().zip(&ids) {
+        assert_eq!((held(consumer), lent(&producer, *id)), (vec![Some(1), Some(2), Some(3)], held(consumer)));
+    }
+    let lease = producer.publisher.leases()[0];
+    assert_eq!(lease.pid, Some(std::process::id()));
+    assert!(lease.bytes >= consumers[0].batches[0].body.length() as u64);
+    drop(consumers[0].take());
+    settle(&mut producer, &mut consumers);
+    assert_eq!(lent(&producer, ids[0]), held(&consumers[0]), "what came back is not listed");
+    assert_eq!(producer.publisher.leases().len(), 5);
+    consumers.clear();
+    wait_until(&mut producer, &mut [], |producer, _| producer.publisher.leases().is_empty());
+}

@@ -106,7 +106,7 @@ impl Publisher {
             ),
         );
         if connection.leave() {
-            lane.emit(self.id, Event::Left(id));
+            lane.emit(self.id, Event::Evicted(id));
         }
         tracing::warn!(
             topic = self.topic,

@@ -214,7 +214,7 @@ impl Connection {
             }
             *known = dictionary.version;
             sent_ids.push(field.id);
-            let lend = |memory: &Memory| Lent::new(memory, &self.holding, false, None);
+            let lend = |memory: &Memory| Lent::new(memory, &self.holding, None, None);
             if self.inline {
                 let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
                 put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.memory.as_ref())?;
@@ -226,7 +226,8 @@ impl Connection {
         }
         let extended = sender.is_extended();
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
-        let lend = |memory: &Memory| Lent::new(memory, &self.holding, true, plain);
+        let sequence = Some(sender.next_serial().0);
+        let lend = |memory: &Memory| Lent::new(memory, &self.holding, sequence, plain);
         if self.inline {
             put_inline(sender, endpoint, lend, message.flatbuffer, &out.header, out.memory.as_ref())?;
         } else {

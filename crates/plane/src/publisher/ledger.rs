@@ -46,6 +46,21 @@ pub struct SubscriberStatistics {
     pub oldest: Option<Duration>,
 }
 
+/// One batch that a subscriber holds or has not taken yet, as its publisher knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseStatistics {
+    /// Which connection holds it.
+    pub subscriber: ConnectionId,
+    /// Its process, where the system says.
+    pub pid: Option<u32>,
+    /// The batch's number on that connection; the subscriber knows it by the same.
+    pub sequence: u32,
+    /// Bytes of its block.
+    pub bytes: u64,
+    /// How long ago it was sent.
+    pub age: Duration,
+}
+
 /// What a connection is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -136,26 +151,38 @@ pub(super) struct Lent(Arc<Held>);
 struct Held {
     memory: Memory,
     holding: Arc<Holding>,
-    is_batch: bool,
+    /// The batch's number; `None` for a dictionary.
+    sequence: Option<u32>,
     since: Duration,
     /// What counts a batch for a client without credits.
     _plain: Option<Counted>,
 }
 
 impl Lent {
-    pub(super) fn new(memory: &Memory, holding: &Arc<Holding>, is_batch: bool, plain: Option<Counted>) -> Self {
+    /// `sequence` is the batch's number; a dictionary has none.
+    pub(super) fn new(memory: &Memory, holding: &Arc<Holding>, sequence: Option<u32>, plain: Option<Counted>) -> Self {
         holding.leases.fetch_add(1, Ordering::AcqRel);
-        holding.batches.fetch_add(usize::from(is_batch), Ordering::AcqRel);
+        holding.batches.fetch_add(usize::from(sequence.is_some()), Ordering::AcqRel);
         holding.relayed.fetch_add(usize::from(memory.is_relayed()), Ordering::AcqRel);
         holding.bytes.fetch_add(memory.len(), Ordering::AcqRel);
         let held =
-            Held { memory: memory.clone(), holding: Arc::clone(holding), is_batch, since: clock(), _plain: plain };
+            Held { memory: memory.clone(), holding: Arc::clone(holding), sequence, since: clock(), _plain: plain };
         Self(Arc::new(held))
     }
 
     /// How long it has been lent; `None` for a dictionary.
     pub(super) fn age(&self) -> Option<Duration> {
-        self.0.is_batch.then(|| clock().saturating_sub(self.0.since))
+        self.0.sequence.map(|_| clock().saturating_sub(self.0.since))
+    }
+
+    /// The batch's number; `None` for a dictionary.
+    pub(super) fn sequence(&self) -> Option<u32> {
+        self.0.sequence
+    }
+
+    /// Bytes of the block.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.memory.len()
     }
 }
 
@@ -173,7 +200,7 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Held {
     fn drop(&mut self) {
         self.holding.leases.fetch_sub(1, Ordering::AcqRel);
-        self.holding.batches.fetch_sub(usize::from(self.is_batch), Ordering::AcqRel);
+        self.holding.batches.fetch_sub(usize::from(self.sequence.is_some()), Ordering::AcqRel);
         self.holding.relayed.fetch_sub(usize::from(self.memory.is_relayed()), Ordering::AcqRel);
         self.holding.bytes.fetch_sub(self.memory.len(), Ordering::AcqRel);
     }

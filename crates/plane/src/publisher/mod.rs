@@ -22,7 +22,7 @@ mod talk;
 mod waiting;
 
 pub use self::{
-    ledger::{Standing, SubscriberStatistics},
+    ledger::{LeaseStatistics, Standing, SubscriberStatistics},
     lending::Lending,
     native::PackOutcome,
     options::{PublisherOptions, PublisherStatistics, Queue, SendOutcome},

@@ -2,7 +2,9 @@
 
 use arrowlane_dissociated::Fields;
 
-use super::{ConnectionId, Publisher, PublisherStatistics, State, SubscriberStatistics, connection::Connection};
+use super::{
+    ConnectionId, LeaseStatistics, Publisher, PublisherStatistics, State, SubscriberStatistics, connection::Connection,
+};
 
 impl Publisher {
     /// Its figures at this moment.
@@ -23,6 +25,13 @@ impl Publisher {
         let mut state = self.state.lock();
         self.collect(&mut state);
         Self::list(&state)
+    }
+
+    /// One entry for each batch that a subscriber holds or has not taken yet: subscriber by subscriber, the oldest first.
+    pub fn leases(&self) -> Vec<LeaseStatistics> {
+        let mut state = self.state.lock();
+        self.collect(&mut state);
+        state.connections.iter().flat_map(|(id, connection)| connection.lent(*id)).collect()
     }
 
     fn list(state: &State) -> Vec<SubscriberStatistics> {

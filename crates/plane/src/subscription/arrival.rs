@@ -22,6 +22,7 @@ pub(super) enum Arrived {
     Connected(&'static str),
     Schema(DecodedSchema),
     Batch {
+        sequence: u32,
         header: BatchHeader,
         metadata: KeyValues,
         body: Located,
@@ -63,10 +64,10 @@ pub(super) fn resolve(
 ) -> Result<Arrived, PlaneError> {
     Ok(match event {
         Received::Schema(schema, _) => Arrived::Schema(schema),
-        Received::Batch { header, metadata, body, .. } => {
+        Received::Batch { serial, header, metadata, body } => {
             let bytes = body.bytes();
             let body = locate(endpoint, &header, body)?;
-            Arrived::Batch { header, metadata, body, bytes }
+            Arrived::Batch { sequence: serial.0, header, metadata, body, bytes }
         }
         Received::Dictionary { id, delta, header, body } => {
             receiver.consumed(body.bytes().max(1));

@@ -302,7 +302,7 @@ impl Subscription {
                 state.schema = Some(Arc::new(BatchSchema { arrow: schema, dictionaries, shape }));
                 None
             }
-            Arrived::Batch { header, metadata, body, bytes } => {
+            Arrived::Batch { sequence, header, metadata, body, bytes } => {
                 let schema =
                     state.schema.clone().ok_or_else(|| PlaneError::SchemaMismatch("there is none yet".into()))?;
                 schema.shape.check(&header)?;
@@ -310,7 +310,8 @@ impl Subscription {
                 let (body, buffers) = body.into_body(link);
                 let dictionaries =
                     schema.dictionaries.iter().map(|field| state.dictionaries.get(&field.id).cloned()).collect();
-                let batch = Batch { schema, header, buffers, body, dictionaries, metadata, via: state.via };
+                let (via, sequence) = (state.via, Some(sequence));
+                let batch = Batch { schema, header, buffers, body, dictionaries, metadata, via, sequence };
                 Some(Event::Batch(Arc::new(batch)))
             }
             Arrived::Dictionary { id, delta, header, body } => {

@@ -44,7 +44,16 @@ impl World {
         let lane = Lane::new().expect("a lane");
         let prepared = Publisher::prepare(Arc::clone(&self.folder), topic, options).expect("prepared");
         let publisher = Publisher::start(prepared, &lane).expect("started");
-        Producer { lane, publisher, joined: Vec::new(), left: Vec::new(), rooms: 0, closed: false, events: Vec::new() }
+        Producer {
+            lane,
+            publisher,
+            joined: Vec::new(),
+            left: Vec::new(),
+            evicted: Vec::new(),
+            rooms: 0,
+            closed: false,
+            events: Vec::new(),
+        }
     }
 
     pub fn subscribe(&self, topic: &str) -> Consumer {
@@ -66,6 +75,7 @@ pub struct Producer {
     pub publisher: Arc<Publisher>,
     pub joined: Vec<ConnectionId>,
     pub left: Vec<ConnectionId>,
+    pub evicted: Vec<ConnectionId>,
     pub rooms: usize,
     pub closed: bool,
     events: Vec<(u32, Event)>,
@@ -100,6 +110,7 @@ impl Producer {
             match event {
                 Event::Joined(id) => self.joined.push(id),
                 Event::Left(id) => self.left.push(id),
+                Event::Evicted(id) => self.evicted.push(id),
                 Event::Room => self.rooms += 1,
                 Event::Closed => self.closed = true,
                 _ => panic!("an event that publishers do not have"),

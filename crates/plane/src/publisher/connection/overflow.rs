@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use arrowlane_dissociated::{Fields, Sender};
+use arrowlane_dissociated::{Fields, Sender, Serial};
 use arrowlane_memory::Pool;
 use arrowlane_transport::Endpoint;
 
@@ -11,7 +11,7 @@ use crate::{
     PlaneError,
     publisher::{
         ConnectionId, Queue,
-        ledger::{Lent, Standing, SubscriberStatistics},
+        ledger::{LeaseStatistics, Lent, Standing, SubscriberStatistics},
         policy::{Overflow, Policy},
         queue::halves,
         talk::Phase,
@@ -188,5 +188,22 @@ impl Connection {
             bytes: self.holding.bytes(),
             oldest: sender.kept().filter_map(Lent::age).max(),
         })
+    }
+
+    /// The batches that it holds or has not taken yet, the oldest first.
+    pub(in crate::publisher) fn lent(&self, id: ConnectionId) -> Vec<LeaseStatistics> {
+        let (Phase::Streaming(sender) | Phase::Ended(sender)) = &self.talk.phase else { return Vec::new() };
+        let pid = self.endpoint.peer();
+        let lease = |lent: &Lent| {
+            let (sequence, age) = (lent.sequence()?, lent.age()?);
+            Some(LeaseStatistics { subscriber: id, pid, sequence, bytes: lent.bytes(), age })
+        };
+        let mut leases: Vec<_> = sender.kept().filter_map(lease).collect();
+        // Each of a batch's addresses keeps it. Numbers wrap: what lies furthest back is the oldest.
+        let next = sender.next_serial();
+        let back = |lease: &LeaseStatistics| next.since(Serial(lease.sequence));
+        leases.sort_by_key(|lease| std::cmp::Reverse(back(lease)));
+        leases.dedup_by_key(|lease| lease.sequence);
+        leases
     }
 }
