@@ -84,7 +84,15 @@ test("a thousand subscriptions come and go without a descriptor, a mapping or an
      const after = all();
      say(JSON.stringify(Object.fromEntries(Object.keys(after).map((name) => [name, after[name] - before[name]]))));`,
   );
-  expect(at).toEqual({ descriptors: 0, segments: 0, mappings: 0, blocks: 0, exports: 0, batches: 0 });
+  expect(at).toEqual({
+    descriptors: 0,
+    segments: 0,
+    mappings: 0,
+    blocks: 0,
+    exports: 0,
+    batches: 0,
+    arrivals: 0,
+  });
 }, 60_000);
 
 test("a thousand publishers come and go the same way", async () => {
@@ -110,5 +118,13 @@ test("a thousand publishers come and go the same way", async () => {
      const after = all();
      say(JSON.stringify(Object.fromEntries(Object.keys(after).map((name) => [name, after[name] - before[name]]))));`,
   );
-  expect(at).toEqual({ descriptors: 0, segments: 0, mappings: 0, blocks: 0, exports: 0, batches: 0 });
+  expect(at).toEqual({
+    descriptors: 0,
+    segments: 0,
+    mappings: 0,
+    blocks: 0,
+    exports: 0,
+    batches: 0,
+    arrivals: 0,
+  });
 }, 60_000);
