@@ -6,7 +6,6 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { Table, tableFromArrays, tableToIPC } from "apache-arrow";
-import { until } from "../support.js";
 import { python, runPython, Workplace } from "./cli-support.js";
 
 const place = new Workplace();

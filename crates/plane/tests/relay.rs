@@ -31,8 +31,15 @@ fn arrow(batch: &Batch) -> RecordBatch {
     arrow
 }
 
+/// Bytes copied are counted for the whole process: one test at a time.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[test]
 fn a_forwarded_batch_lies_where_its_producer_wrote_it_and_its_lease_ends_with_the_last_one_downstream() {
+    let _alone = alone();
     let world = World::new();
     let mut chain = Chain::new(&world, 2);
     for number in 0..30 {
@@ -68,6 +75,7 @@ fn a_forwarded_batch_lies_where_its_producer_wrote_it_and_its_lease_ends_with_th
 
 #[test]
 fn every_type_goes_on_from_where_it_lies() {
+    let _alone = alone();
     for (name, sent) in samples::samples() {
         let world = World::new();
         let mut chain = Chain::new(&world, 1);
@@ -91,6 +99,7 @@ fn every_type_goes_on_from_where_it_lies() {
 
 #[test]
 fn columns_go_on_alone_and_rows_where_nothing_has_to_be_rewritten() {
+    let _alone = alone();
     let schema = Schema::new(vec![
         Field::new("n", DataType::Int64, true),
         Field::new("flag", DataType::Boolean, true),
@@ -166,6 +175,7 @@ fn columns_go_on_alone_and_rows_where_nothing_has_to_be_rewritten() {
 
 #[test]
 fn what_is_not_lent_cannot_be_forwarded() {
+    let _alone = alone();
     let world = World::new();
     let mut chain = Chain::new(&world, 1);
     let own = Batch::copy_of(&numbered(1, 10), Vec::new()).expect("a copy");
@@ -182,6 +192,7 @@ fn what_is_not_lent_cannot_be_forwarded() {
 
 #[test]
 fn dictionaries_go_on_once_and_are_replaced_where_they_were_replaced() {
+    let _alone = alone();
     let world = World::new();
     let mut chain = Chain::new(&world, 1);
     let warm: &[&str] = &["red", "orange"];
