@@ -277,6 +277,14 @@ def publisher_cases():
 
 
 def listen(path):
+    while True:
+        try:
+            return listen_once(path)
+        except FileNotFoundError:
+            pass  # it holds no lock, so another publisher that took its name just then swept the hidden one away
+
+
+def listen_once(path):
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     hidden = os.path.join(os.path.dirname(path), ".hostile-%d" % os.getpid())
     listener.bind(hidden)
