@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
-import { test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import * as arrow from "apache-arrow";
 import { type Batch, type Publisher, publish, type Subscription, subscribe } from "../ts/index.js";
 import { lane } from "../ts/native/lane.js";
@@ -87,9 +87,10 @@ export function first(batch: Batch): number {
 
 type Closable = { close(): unknown };
 
-/** Publishers and subscriptions of one test, closed when it ends, however it ends. */
+/** Publishers, subscriptions and child processes of one test, which end when it ends, however it ends. */
 export class Stage {
   readonly #open: Closable[] = [];
+  readonly #children: Child[] = [];
 
   async publish(...args: Parameters<typeof publish>): Promise<Publisher> {
     const publisher = await publish(...args);
@@ -113,7 +114,18 @@ export class Stage {
     return subscription;
   }
 
+  /** A child process to which `topic` is this one. */
+  child(topic: string, script: string, env: Record<string, string> = {}): Child {
+    const child = new Child(script, { env: { TOPIC: topic, ...env } });
+    this.#children.push(child);
+    return child;
+  }
+
   async clear(): Promise<void> {
+    for (const child of this.#children.splice(0)) {
+      child.kill();
+      await child.ended;
+    }
     for (const one of this.#open.splice(0)) await one.close();
     await settle();
   }
@@ -230,6 +242,12 @@ export class Child {
   kill(signal: NodeJS.Signals = "SIGKILL"): void {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill(signal);
   }
+}
+
+/** Kills a child that still runs. */
+export async function kill(child: Child): Promise<void> {
+  child.kill();
+  expect((await child.ended).signal).toBe("SIGKILL");
 }
 
 /** Runs a child to its end, which must come by itself. */

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "@jest/globals";
 import type { Batch } from "../../ts/index.js";
 import {
-  Child,
   codeOf,
   connected,
   first,
@@ -17,13 +16,8 @@ import {
 import { describePython, endPython, Python } from "./python-support.js";
 
 const stage = new Stage();
-const children: Child[] = [];
 afterEach(async () => {
   await endPython();
-  for (const one of children.splice(0)) {
-    one.kill();
-    await one.ended;
-  }
   await stage.clear();
 });
 
@@ -198,8 +192,7 @@ p.close()`,
         batch.dispose();
       }
     });
-    const victim = new Child(script, { env: { TOPIC: topic } });
-    children.push(victim);
+    const victim = stage.child(topic, script);
     await victim.said("now");
     victim.kill();
     await victim.ended;

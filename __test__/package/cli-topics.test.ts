@@ -1,27 +1,22 @@
 /** `arrowlane topics`: what is seen from outside, without disturbing anybody. */
 import { createServer } from "node:net";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { Child, until } from "../support.js";
+import { type Child, Stage, until } from "../support.js";
 import { Workplace } from "./cli-support.js";
 
 let place: Workplace;
-const children: Child[] = [];
+const stage = new Stage();
 
 beforeEach(() => {
   place = new Workplace();
 });
 afterEach(async () => {
-  for (const one of children.splice(0)) {
-    one.kill();
-    await one.ended;
-  }
+  await stage.clear();
   await place.leave();
 });
 
 function child(topic: string, script: string): Child {
-  const one = new Child(script, { env: { TOPIC: topic, ARROWLANE_RUNTIME_DIR: place.path("sockets") } });
-  children.push(one);
-  return one;
+  return stage.child(topic, script, { ARROWLANE_RUNTIME_DIR: place.path("sockets") });
 }
 
 const SENDING = `

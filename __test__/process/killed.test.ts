@@ -6,13 +6,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import type { Batch } from "../../ts/index.js";
 import {
-  Child,
   codeOf,
   connected,
   counters,
   first,
   freshTopic,
   isPending,
+  kill,
   numbers,
   Stage,
   sharedMappings,
@@ -22,26 +22,8 @@ import {
 import { socketOf } from "./raw.js";
 
 const stage = new Stage();
-const children: Child[] = [];
 
-afterEach(async () => {
-  for (const one of children.splice(0)) {
-    one.kill();
-    await one.ended;
-  }
-  await stage.clear();
-});
-
-function child(topic: string, script: string, env: Record<string, string> = {}): Child {
-  const made = new Child(script, { env: { TOPIC: topic, ...env } });
-  children.push(made);
-  return made;
-}
-
-async function kill(one: Child): Promise<void> {
-  one.kill();
-  expect((await one.ended).signal).toBe("SIGKILL");
-}
+afterEach(() => stage.clear());
 
 /** What a subscriber does until it is killed: it says "now" when it has come to that. */
 const SUBSCRIBERS = {
@@ -72,7 +54,7 @@ describe("a subscriber killed", () => {
     "%s: the others go on, and every block returns",
     async (_, script) => {
       const { publisher, subscriptions, pending } = await connected(stage);
-      const victim = child(publisher.topic, script);
+      const victim = stage.child(publisher.topic, script);
       let stop = false;
       const received: number[] = [];
       const reading = (async () => {
@@ -110,7 +92,7 @@ describe("a subscriber killed", () => {
 
   test("with a full queue: a send that waited for it resolves, and nothing was dropped for the other", async () => {
     const { publisher, subscriptions, pending } = await connected(stage, { queue: { batches: 4 } });
-    const victim = child(publisher.topic, `subscribe(topic).next(); say("now"); await sleep(1e6);`);
+    const victim = stage.child(publisher.topic, `subscribe(topic).next(); say("now"); await sleep(1e6);`);
     await victim.said("now");
     await until(() => publisher.subscribers === 2, "it takes part");
     const got: Promise<Batch>[] = [pending[0]];
@@ -129,7 +111,7 @@ describe("a subscriber killed", () => {
   test("holding all of the publisher's memory: who waits for memory gets it", async () => {
     const topic = freshTopic();
     const publisher = await stage.publish(topic, { memory: 1 << 20 });
-    const victim = child(
+    const victim = stage.child(
       topic,
       `const held = []; for await (const batch of subscribe(topic)) { held.push(batch); say("held", held.length); }`,
     );
@@ -152,7 +134,7 @@ describe("a subscriber killed", () => {
 test("a stopped subscriber holds up the lossless stream, and gets all of it when it goes on", async () => {
   const topic = freshTopic();
   const publisher = await stage.publish(topic, { queue: { batches: 4 } });
-  const other = child(
+  const other = stage.child(
     topic,
     `say("now"); const seen = []; for await (const batch of subscribe(topic)) { seen.push(batch.column("i").get(0) / 1000); batch.dispose(); }
      say("seen", seen.join());`,
@@ -179,14 +161,18 @@ describe("a publisher killed", () => {
     const topic = freshTopic();
     const folder = mkdtempSync(join(tmpdir(), "arrowlane-killed-"));
     const env = { ARROWLANE_RUNTIME_DIR: folder };
-    const victim = child(topic, SENDING, env);
+    const victim = stage.child(topic, SENDING, env);
     await victim.said("listening");
     await kill(victim);
     expect(readdirSync(folder)).toEqual([topic]);
-    const asks = child(topic, `subscribe(topic, { wait: false }).next().catch((e) => say(e.code));`, env);
+    const asks = stage.child(
+      topic,
+      `subscribe(topic, { wait: false }).next().catch((e) => say(e.code));`,
+      env,
+    );
     expect((await asks.ended).stdout).toBe("ERR_TOPIC_NOT_FOUND\n");
     expect(readdirSync(folder)).toEqual([]);
-    const next = child(
+    const next = stage.child(
       topic,
       `const p = await publish(topic, { minSubscribers: 0 }); await p.close(); say("closed");`,
       env,
@@ -197,7 +183,7 @@ describe("a publisher killed", () => {
 
   test("before its first batch: its subscriber is told", async () => {
     const topic = freshTopic();
-    const victim = child(
+    const victim = stage.child(
       topic,
       `const p = await publish(topic); say("listening"); await until(() => p.subscribers > 0); say("met"); await sleep(1e6);`,
     );
@@ -213,7 +199,7 @@ describe("a publisher killed", () => {
   test("in the middle of its stream: what was complete is delivered, and what is held stays valid", async () => {
     const topic = freshTopic();
     const before = { mappings: sharedMappings(), counted: counters().mappings };
-    const victim = child(topic, SENDING, { BATCHES: "8" });
+    const victim = stage.child(topic, SENDING, { BATCHES: "8" });
     const subscription = stage.subscribe(topic);
     const held = await take(subscription);
     // It has filled the queue: that many were sent, and none of them may be lost.
@@ -234,7 +220,7 @@ describe("a publisher killed", () => {
   test("again and again: the next one takes its name over, and a subscriber that comes back goes on", async () => {
     const topic = freshTopic();
     for (let round = 0; round < 4; round++) {
-      const victim = child(topic, SENDING);
+      const victim = stage.child(topic, SENDING);
       const subscription = stage.subscribe(topic);
       for (let b = 0; b < 3; b++) (await take(subscription)).dispose();
       await kill(victim);
@@ -248,7 +234,7 @@ describe("a publisher killed", () => {
 
   test("with subscribers that come to its dead socket and wait: they meet the next one", async () => {
     const topic = freshTopic();
-    const victim = child(topic, SENDING);
+    const victim = stage.child(topic, SENDING);
     await victim.said("listening");
     await kill(victim);
     const waiting = take(stage.subscribe(topic));
@@ -266,7 +252,7 @@ describe("a publisher killed", () => {
 
   test("before it accepted a subscriber that is connected already: that one meets the next publisher", async () => {
     const topic = freshTopic();
-    const victim = child(topic, `await publish(topic); say("listening"); await sleep(1e6);`);
+    const victim = stage.child(topic, `await publish(topic); say("listening"); await sleep(1e6);`);
     await victim.said("listening");
     victim.kill("SIGSTOP");
     const waiting = take(stage.subscribe(topic));
@@ -284,12 +270,12 @@ describe("a publisher killed", () => {
     const env = { ARROWLANE_RUNTIME_DIR: folder };
     const busy = `say("now"); for (;;) { const p = await publish(topic, { memory: 65536 }); await p.close(); }`;
     for (let round = 0; round < 5; round++) {
-      const victim = child("busy", busy, env);
+      const victim = stage.child("busy", busy, env);
       await victim.said("now");
       await sleep(50 + 7 * round);
       await kill(victim);
     }
-    const after = child("busy", `const p = await publish(topic); await p.close(); say("done");`, env);
+    const after = stage.child("busy", `const p = await publish(topic); await p.close(); say("done");`, env);
     expect((await after.ended).stdout).toBe("done\n");
     expect(readdirSync(folder)).toEqual([]);
   });

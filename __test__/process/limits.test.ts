@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import {
-  Child,
   codeOf,
   connected,
   first,
@@ -26,20 +25,7 @@ if (!hasPrlimit) console.warn("prlimit is missing: descriptor limits are not tes
 if (!isRoot) console.warn("not root: other users are not tested");
 
 const stage = new Stage();
-const children: Child[] = [];
-afterEach(async () => {
-  for (const one of children.splice(0)) {
-    one.kill();
-    await one.ended;
-  }
-  await stage.clear();
-});
-
-function child(topic: string, script: string): Child {
-  const made = new Child(script, { env: { TOPIC: topic } });
-  children.push(made);
-  return made;
-}
+afterEach(() => stage.clear());
 
 /** `limit(n)`: n more descriptors than are open now, in the child itself. */
 const LIMIT = `
@@ -54,7 +40,7 @@ const fill = () => { const open = []; try { for (;;) open.push(openSync("/dev/nu
 (hasPrlimit ? describe : describe.skip)("at the limit of open files", () => {
   test("a publisher serves those it has, and those it turned away once there is room", async () => {
     const topic = freshTopic();
-    const host = child(
+    const host = stage.child(
       topic,
       `${LIMIT}
       const publisher = await publish(topic);
@@ -93,7 +79,7 @@ const fill = () => { const open = []; try { for (;;) open.push(openSync("/dev/nu
 
   test("a subscriber that cannot take the memory says why, and the others go on", async () => {
     const { publisher, subscriptions, pending } = await connected(stage);
-    const poor = child(
+    const poor = stage.child(
       publisher.topic,
       `${LIMIT}
       const next = subscribe(topic).next();
@@ -201,12 +187,12 @@ except OSError as error:
     // A folder of its own: its mode is going to be changed.
     const folder = mkdtempSync("/tmp/arrowlane-stranger-");
     const topic = freshTopic();
-    const host = new Child(
+    const host = stage.child(
+      topic,
       `const publisher = await publish(topic); say(new URL(publisher.uri.replace(/^shm:/, "file:")).pathname);
        for (let b = 0; ; b++) { await publisher.send(numbers(b)); await sleep(2); }`,
-      { env: { TOPIC: topic, ARROWLANE_RUNTIME_DIR: folder } },
+      { ARROWLANE_RUNTIME_DIR: folder },
     );
-    children.push(host);
     await until(() => host.stdout.includes("\n"), "it says where its socket is");
     const path = host.stdout.trim();
     expect(dirname(path)).toBe(folder);

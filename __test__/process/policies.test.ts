@@ -2,18 +2,11 @@
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { Dictionary, Int32, Table, Utf8, vectorFromArray } from "apache-arrow";
 import type { Batch, PublishOptions, Subscription } from "../../ts/index.js";
-import { Child, codeOf, first, freshTopic, isPending, numbers, Stage, take, until } from "../support.js";
+import { type Child, codeOf, first, freshTopic, isPending, numbers, Stage, take, until } from "../support.js";
 
 const stage = new Stage();
-const children: Child[] = [];
 
-afterEach(async () => {
-  for (const one of children.splice(0)) {
-    one.kill();
-    await one.ended;
-  }
-  await stage.clear();
-});
+afterEach(() => stage.clear());
 
 /** A child that subscribes, says "now", and says each batch that it takes; at a stream's end, how that was. */
 const READING = `
@@ -35,8 +28,7 @@ if (process.env.HOLD) {
 }`;
 
 async function stopped(topic: string, options: object, env: Record<string, string> = {}): Promise<Child> {
-  const one = new Child(READING, { env: { TOPIC: topic, OPTIONS: JSON.stringify(options), ...env } });
-  children.push(one);
+  const one = stage.child(topic, READING, { OPTIONS: JSON.stringify(options), ...env });
   await one.said("now");
   return one;
 }
@@ -100,7 +92,8 @@ describe.each(["drop-oldest", "drop-newest"] as const)("a stopped subscriber und
 
 test("batches that survive drops have the dictionaries that they were sent with", async () => {
   const publisher = await stage.publish(freshTopic(), { queue: { batches: 6 } });
-  const one = new Child(
+  const one = stage.child(
+    publisher.topic,
     `const all = subscribe(topic, { overflow: "drop-oldest" });
      const next = all.next();
      say("now");
@@ -108,9 +101,7 @@ test("batches that survive drops have the dictionaries that they were sent with"
        say("got", [...value.column("word")].join());
        value.dispose();
      }`,
-    { env: { TOPIC: publisher.topic } },
   );
-  children.push(one);
   await one.said("now");
   await until(() => publisher.subscribers === 1, "it takes part");
   one.kill("SIGSTOP");
@@ -238,9 +229,7 @@ for (let b = Number(process.env.FROM); ; b++) { await out.send(numbers(b)); awai
 
 describe("reconnect", () => {
   function publishing(topic: string, from: number): Child {
-    const one = new Child(SENDING, { env: { TOPIC: topic, FROM: String(from) } });
-    children.push(one);
-    return one;
+    return stage.child(topic, SENDING, { FROM: String(from) });
   }
 
   test("a subscription goes over to the publisher that takes the place of a killed one, and says so", async () => {

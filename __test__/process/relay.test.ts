@@ -2,13 +2,14 @@
 import { afterEach, expect, test } from "@jest/globals";
 import type { Batch } from "../../ts/index.js";
 import {
-  Child,
+  type Child,
   codeOf,
   counters,
   descriptors,
   first,
   freshTopic,
   isPending,
+  kill,
   numbers,
   Stage,
   sharedMappings,
@@ -17,26 +18,8 @@ import {
 } from "../support.js";
 
 const stage = new Stage();
-const children: Child[] = [];
 
-afterEach(async () => {
-  for (const one of children.splice(0)) {
-    one.kill();
-    await one.ended;
-  }
-  await stage.clear();
-});
-
-function child(topic: string, script: string, env: Record<string, string> = {}): Child {
-  const made = new Child(script, { env: { TOPIC: topic, ...env } });
-  children.push(made);
-  return made;
-}
-
-async function kill(one: Child): Promise<void> {
-  one.kill();
-  expect((await one.ended).signal).toBe("SIGKILL");
-}
+afterEach(() => stage.clear());
 
 /** Sends on whatever comes, and refuses to copy. Its own handle of a batch is disposed before the batch is even sent. */
 const RELAY = `
@@ -64,7 +47,7 @@ process.stdin.destroy();`;
 
 function relay(up: string, env: Record<string, string> = {}): { down: string; process: Child } {
   const down = freshTopic();
-  return { down, process: child(up, RELAY, { DOWN: down, ...env }) };
+  return { down, process: stage.child(up, RELAY, { DOWN: down, ...env }) };
 }
 
 const lines = (one: Child, word: string) =>
@@ -99,7 +82,7 @@ async function lieWhereTheyWereWritten(relays: number): Promise<void> {
   }
   const subscription = stage.subscribe(topic, { strictZeroCopy: true });
   const pending = take(subscription);
-  const producer = child(up, WRITES);
+  const producer = stage.child(up, WRITES);
   const places: string[] = [];
   for (let b = 0; b < 6; b++) {
     const batch = b === 0 ? await pending : await take(subscription);
@@ -127,7 +110,7 @@ test("dictionaries go on as well, and are replaced where they were replaced", as
   const { down, process } = relay(up);
   const subscription = stage.subscribe(down);
   const pending = take(subscription);
-  const producer = child(
+  const producer = stage.child(
     up,
     `const type = new arrow.Dictionary(new arrow.Utf8(), new arrow.Int8(), 1);
     const of = (values) => new arrow.Table({ colour: arrow.vectorFromArray(values, type) });
@@ -190,7 +173,7 @@ test("the first one killed: what is held stays valid, the stream ends as the rel
   const { down, process } = relay(up);
   const subscription = stage.subscribe(down);
   const pending = take(subscription);
-  const victim = child(
+  const victim = stage.child(
     up,
     `const out = await publish(topic);
     for (let b = 0; b < 3; b++) await out.send(numbers(b));
@@ -215,7 +198,7 @@ test("the first one killed: what is held stays valid, the stream ends as the rel
 test("the second one killed: the first gets everything back, and the third keeps its mapping and is told", async () => {
   const before = { mappings: sharedMappings(), counted: counters().mappings, descriptors: descriptors() };
   const up = freshTopic();
-  const producer = child(
+  const producer = stage.child(
     up,
     `const out = await publish(topic);
     for (let b = 0; b < 3; b++) await out.send(numbers(b));
@@ -248,7 +231,7 @@ test("the third one killed, again and again: the second and the first get everyt
   const counts: number[][] = [];
   let b = 0;
   for (let round = 0; round < 3; round++) {
-    const victim = child(
+    const victim = stage.child(
       down,
       `const held = [];
       for await (const batch of subscribe(topic)) {
