@@ -8,7 +8,10 @@ use std::{
 };
 
 use arrowlane_dissociated::Outbox;
-use arrowlane_memory::{Block, Pool, shared::Mapping};
+use arrowlane_memory::{
+    Block, Pool,
+    shared::{Mapping, ReturnReader},
+};
 use bytes::Bytes;
 
 use crate::TransportError;
@@ -38,12 +41,34 @@ pub trait Endpoint: Outbox + Send {
     /// Bytes that are queued and not yet with the system.
     fn queued(&self) -> usize;
 
+    /// As [`queued`](Self::queued), without the bodies that are sent from where they lie.
+    fn copied(&self) -> usize {
+        self.queued()
+    }
+
     /// Whether [`flush`](Endpoint::flush) waits for the descriptor to become writable (and not for the peer).
     fn wants_write(&self) -> bool;
 
     /// Whether [`flush`](Endpoint::flush) stopped for a reason that no descriptor tells the end of: it is to be called again
     /// after a pause.
     fn wants_pause(&self) -> bool {
+        false
+    }
+
+    /// Queues the server's first message: its URI. Nothing where clients of this transport know it already.
+    fn greet(&mut self, _uri: &str) {}
+
+    /// The process at the other end, where the system says.
+    fn peer(&self) -> Option<u32> {
+        None
+    }
+
+    /// The peer reads an end after what is queued, where the transport can do that; what it sends is still received.
+    fn stop_sending(&mut self) {}
+
+    /// Whether blocks can be lent. Where they cannot, bodies are sent, and none of the methods that concern lent memory
+    /// is called.
+    fn lends(&self) -> bool {
         false
     }
 
@@ -54,11 +79,27 @@ pub trait Endpoint: Outbox + Send {
 
     /// Makes sure that the peer can resolve addresses in this block of `pool` before the next message reaches it. An
     /// endpoint lends from one pool in its life.
-    fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError>;
+    ///
+    /// # Errors
+    /// When it cannot be lent; [`TransportError::Unsupported`] where nothing can.
+    fn lend(&mut self, _pool: &Pool, _block: &Block) -> Result<(), TransportError> {
+        Err(TransportError::Unsupported { scheme: self.scheme(), what: "lending memory" })
+    }
+
+    /// As [`lend`](Self::lend), for a segment that somebody else lent to this process: it goes on as it came, under
+    /// `number`, which no segment of the pool that this endpoint lends from may have.
+    ///
+    /// # Errors
+    /// As [`lend`](Self::lend).
+    fn lend_on(&mut self, _number: u16, _segment: &Arc<Mapping>) -> Result<(), TransportError> {
+        Err(TransportError::Unsupported { scheme: self.scheme(), what: "lending memory" })
+    }
 
     /// Tells the peer that a segment will not be used any more. `true` when the peer has to acknowledge that
     /// ([`Inbox::retired`]) before the segment's number may be used again; `false` when it never knew the segment.
-    fn retire(&mut self, segment: u16) -> bool;
+    fn retire(&mut self, _segment: u16) -> bool {
+        false
+    }
 
     /// Hands the peer the descriptor of a [`ReturnPage`](arrowlane_memory::shared::ReturnPage). `false` where the transport has no such thing; then they are
     /// sent.
@@ -66,11 +107,18 @@ pub trait Endpoint: Outbox + Send {
         false
     }
 
+    /// The peer's page for returns, once, after it came.
+    fn take_returns(&mut self) -> Option<ReturnReader> {
+        None
+    }
+
     /// The span that the peer lent under an address.
     ///
     /// # Errors
     /// [`TransportError::BadAddress`] unless every byte of it lies in one segment that the peer lent.
-    fn resolve(&self, address: u64, length: u64) -> Result<Loan, TransportError>;
+    fn resolve(&self, address: u64, length: u64) -> Result<Loan, TransportError> {
+        Err(TransportError::BadAddress { address, length })
+    }
 }
 
 /// Receives the messages of one [`Endpoint::receive`].

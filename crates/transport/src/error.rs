@@ -54,6 +54,38 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The transport cannot do what was asked of it.
+    #[error("{scheme}: does not support {what}")]
+    Unsupported {
+        /// Whose scheme.
+        scheme: &'static str,
+        /// What was asked.
+        what: &'static str,
+    },
+    /// Something that the transport needs is not on this machine.
+    #[error("{scheme}: is not available here: {reason}")]
+    Unavailable {
+        /// Whose scheme.
+        scheme: &'static str,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+    /// An address that the transport cannot use.
+    #[error("\"{address}\" is not an address for this transport: {reason}")]
+    BadUri {
+        /// As given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The peer did not answer in time.
+    #[error("no answer from {peer} within {after:?}")]
+    TimedOut {
+        /// Who did not answer.
+        peer: String,
+        /// How long it was waited for.
+        after: std::time::Duration,
+    },
     /// An address in a message lies outside everything that the peer lent.
     #[error("address {address:#x} with length {length} lies outside the memory that the peer lent")]
     BadAddress {

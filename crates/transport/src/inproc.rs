@@ -67,11 +67,6 @@ impl InprocEndpoint {
         Ok((end(&a, &b, &x, &y), end(&b, &a, &y, &x)))
     }
 
-    /// Queues the server's first message.
-    pub fn greet(&mut self, uri: &str) {
-        self.queue(Message::Greeting(uri.into()), uri.len());
-    }
-
     fn queue(&mut self, message: Message, bytes: usize) {
         self.pending.push_back(message);
         self.queued += bytes;
@@ -95,6 +90,14 @@ impl Outbox for InprocEndpoint {
 impl Endpoint for InprocEndpoint {
     fn scheme(&self) -> &'static str {
         "inproc"
+    }
+
+    fn greet(&mut self, uri: &str) {
+        self.queue(Message::Greeting(uri.into()), uri.len());
+    }
+
+    fn lends(&self) -> bool {
+        true
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

@@ -23,7 +23,9 @@ pub mod inproc;
 mod reactor;
 pub mod shm;
 pub mod system;
+mod transport;
 
 pub use endpoint::{Endpoint, Inbox, Loan, Progress};
 pub use error::TransportError;
 pub use reactor::{Interest, Reactor, Readiness, Source};
+pub use transport::{Listener, Transport};

@@ -24,7 +24,7 @@ impl Publisher {
             let id = state.last;
             let source: Arc<dyn Source> = self.clone();
             self.wind(state);
-            match Connection::new(endpoint, &lane, source, id, (&self.uri, &self.lending), &self.topic) {
+            match Connection::new(Box::new(endpoint), &lane, source, id, (&self.uri, &self.lending), &self.topic) {
                 Ok(connection) => {
                     state.connections.insert(id, connection);
                     self.flush_connection(state, id);

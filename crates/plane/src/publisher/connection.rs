@@ -7,7 +7,7 @@ use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
 use arrowlane_dissociated::{BatchHeader, Body, Fields, Pair, ProtocolError, Sender, SenderConfig, encode_dictionary};
 use arrowlane_memory::{Pool, shared::ReturnReader};
-use arrowlane_transport::{Endpoint, Interest, Source, shm::ShmEndpoint};
+use arrowlane_transport::{Endpoint, Interest, Source};
 
 pub(super) use self::overflow::Offered;
 use super::{
@@ -28,7 +28,7 @@ const MAX_QUEUED: usize = 1 << 20;
 const BUDGET: usize = 256 << 10;
 
 pub(super) struct Connection {
-    endpoint: ShmEndpoint,
+    endpoint: Box<dyn Endpoint>,
     /// Bodies are sent inside their messages, not lent.
     inline: bool,
     key: u64,
@@ -76,7 +76,7 @@ impl Message<'_> {
 
 impl Connection {
     pub(super) fn new(
-        mut endpoint: ShmEndpoint,
+        mut endpoint: Box<dyn Endpoint>,
         lane: &Lane,
         source: Arc<dyn Source>,
         id: ConnectionId,
@@ -84,10 +84,11 @@ impl Connection {
         topic: &str,
     ) -> Result<Self, PlaneError> {
         endpoint.greet(greeting);
+        let inline = lending.copies() || !endpoint.lends();
         let key = lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, id)?;
         Ok(Self {
             endpoint,
-            inline: lending.copies(),
+            inline,
             key,
             writing: false,
             talk: Talk::new(topic),
@@ -121,8 +122,8 @@ impl Connection {
     /// Answers a question with notices and ends.
     pub(super) fn answer(&mut self, answer: &[Fields]) {
         if let Phase::Ended(sender) = &mut self.talk.phase {
-            answer.iter().for_each(|fields| sender.notice(fields, &mut self.endpoint));
-            sender.finish(&mut self.endpoint);
+            answer.iter().for_each(|fields| sender.notice(fields, &mut *self.endpoint));
+            sender.finish(&mut *self.endpoint);
         }
     }
 
@@ -196,7 +197,7 @@ impl Connection {
         self.tell();
         let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(()) };
         let out = message.out;
-        let endpoint = &mut self.endpoint;
+        let endpoint = &mut *self.endpoint;
         if !std::mem::replace(&mut self.started, true) {
             sender.message(message.schema, Body::None, endpoint);
             self.dictionaries = vec![0; out.schema.dictionaries.len()];
@@ -259,8 +260,8 @@ impl Connection {
         self.talk.phase = match phase {
             Phase::Streaming(mut sender) => {
                 match failure {
-                    Some((code, message)) => sender.fail(code, message, &mut self.endpoint),
-                    None => sender.finish(&mut self.endpoint),
+                    Some((code, message)) => sender.fail(code, message, &mut *self.endpoint),
+                    None => sender.finish(&mut *self.endpoint),
                 }
                 Phase::Ended(sender)
             }
@@ -269,7 +270,7 @@ impl Connection {
             Phase::Greeted => {
                 let mut sender = Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag: None });
                 if failure.is_none() {
-                    sender.finish(&mut self.endpoint);
+                    sender.finish(&mut *self.endpoint);
                 }
                 Phase::Ended(sender)
             }
@@ -316,7 +317,7 @@ impl Connection {
 
 fn put(
     sender: &mut Sender<Lent>,
-    endpoint: &mut ShmEndpoint,
+    endpoint: &mut dyn Endpoint,
     pool: &Pool,
     lend: impl FnOnce(&Memory) -> Lent,
     flatbuffer: &[u8],
@@ -329,7 +330,7 @@ fn put(
     };
     match memory {
         Memory::Block(block) => endpoint.lend(pool, block)?,
-        Memory::Relayed(relayed) => relayed.segments.iter().for_each(|s| endpoint.lend_on(s.number, &s.mapping)),
+        Memory::Relayed(relayed) => relayed.segments.iter().try_for_each(|s| endpoint.lend_on(s.number, &s.mapping))?,
     }
     let keep = lend(memory);
     let total = pairs.iter().map(|p| p.length).sum();
@@ -340,7 +341,7 @@ fn put(
 /// As [`put`], with the body behind its message: from the block into the socket.
 fn put_inline(
     sender: &mut Sender<Lent>,
-    endpoint: &mut ShmEndpoint,
+    endpoint: &mut dyn Endpoint,
     lend: impl FnOnce(&Memory) -> Lent,
     flatbuffer: &[u8],
     header: &BatchHeader,
@@ -360,7 +361,7 @@ fn put_inline(
     Ok(())
 }
 
-fn put_nothing(sender: &mut Sender<Lent>, endpoint: &mut ShmEndpoint, flatbuffer: &[u8]) {
+fn put_nothing(sender: &mut Sender<Lent>, endpoint: &mut dyn Endpoint, flatbuffer: &[u8]) {
     if sender.is_extended() {
         sender.message(flatbuffer, Body::None, endpoint);
         // Counted as one byte by both sides: otherwise no credit would ever say that it was taken.

@@ -85,39 +85,6 @@ impl ShmEndpoint {
         Ok((Self::new(a, Side::Client)?, Self::new(b, Side::Client)?))
     }
 
-    /// The process at the other end, where the system says.
-    pub fn peer(&self) -> Option<u32> {
-        self.peer
-    }
-
-    /// The peer reads an end after what is queued; what it sends is still received.
-    pub fn stop_sending(&mut self) {
-        self.ending = true;
-    }
-
-    /// As [`queued`](Endpoint::queued), without the bodies that are sent from where they lie.
-    pub fn copied(&self) -> usize {
-        self.output.copied()
-    }
-
-    /// As [`lend`](Endpoint::lend), for a segment that somebody else lent to this process: it goes on as it came, under
-    /// `number`, which no segment of the pool that this endpoint lends from may have.
-    pub fn lend_on(&mut self, number: u16, segment: &Arc<Mapping>) {
-        if self.announced.insert(number) {
-            self.output.segment(number, segment.len(), segment.clone());
-        }
-    }
-
-    /// Queues the server's first message.
-    pub fn greet(&mut self, uri: &str) {
-        self.output.frame(Kind::Greeting, 0, &[uri.as_bytes()]);
-    }
-
-    /// The client's page for returns, once, after it came.
-    pub fn take_returns(&mut self) -> Option<ReturnReader> {
-        self.returns.take()
-    }
-
     fn map_returns(&mut self) -> Result<(), TransportError> {
         let framing = |why: &str| Err(TransportError::Framing(why.into()));
         if self.lent.is_some() {
@@ -260,6 +227,26 @@ impl Endpoint for ShmEndpoint {
         self.output.queued()
     }
 
+    fn copied(&self) -> usize {
+        self.output.copied()
+    }
+
+    fn greet(&mut self, uri: &str) {
+        self.output.frame(Kind::Greeting, 0, &[uri.as_bytes()]);
+    }
+
+    fn peer(&self) -> Option<u32> {
+        self.peer
+    }
+
+    fn stop_sending(&mut self) {
+        self.ending = true;
+    }
+
+    fn lends(&self) -> bool {
+        true
+    }
+
     fn wants_write(&self) -> bool {
         self.stopped == Flushed::SocketFull
     }
@@ -285,6 +272,13 @@ impl Endpoint for ShmEndpoint {
         Ok(())
     }
 
+    fn lend_on(&mut self, number: u16, segment: &Arc<Mapping>) -> Result<(), TransportError> {
+        if self.announced.insert(number) {
+            self.output.segment(number, segment.len(), segment.clone());
+        }
+        Ok(())
+    }
+
     fn retire(&mut self, segment: u16) -> bool {
         let known = self.announced.remove(&segment);
         if known {
@@ -297,6 +291,10 @@ impl Endpoint for ShmEndpoint {
     fn offer_returns(&mut self, page: OwnedFd) -> bool {
         self.output.returns(page);
         true
+    }
+
+    fn take_returns(&mut self) -> Option<ReturnReader> {
+        self.returns.take()
     }
 
     fn resolve(&self, address: u64, length: u64) -> Result<Loan, TransportError> {

@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 
 use arrowlane_dissociated::{Fields, Sender, Serial};
 use arrowlane_memory::Pool;
-use arrowlane_transport::Endpoint;
 
 use super::{Connection, Message};
 use crate::{
@@ -43,7 +42,7 @@ impl Connection {
     /// Says something about the stream, where the client understands that.
     fn say(&mut self, fields: &Fields) {
         if let (Some(_), Phase::Streaming(sender)) = (self.told, &mut self.talk.phase) {
-            sender.notice(fields, &mut self.endpoint);
+            sender.notice(fields, &mut *self.endpoint);
         }
     }
 
