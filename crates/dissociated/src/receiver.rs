@@ -255,6 +255,12 @@ impl Receiver {
         self.returns.flush(self.config.free_tag, self.config.ext_tag, out)
     }
 
+    /// Whether the sender knows the extension: credits, errors, heartbeats.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.config.ext_tag.is_some()
+    }
+
     /// Repeats the last credit, which tells the sender that this side is alive. Only with the extension.
     pub fn heartbeat(&mut self, out: &mut dyn Outbox) {
         if let Some(tag) = self.config.ext_tag {

@@ -33,6 +33,14 @@ pub enum PlaneError {
         /// The topic.
         topic: String,
     },
+    /// Nothing was heard from the server for long.
+    #[error("\"{peer}\" gave no sign of life for {seconds} seconds; it may be stopped, or cannot be reached any more")]
+    Silent {
+        /// Whom it was waited for.
+        peer: String,
+        /// How long.
+        seconds: u32,
+    },
     /// The publisher reported an error and ended its stream.
     #[error("the publisher reported {code}: {message}")]
     Remote {
@@ -77,12 +85,16 @@ impl PlaneError {
                 TransportError::OtherUser { .. } => "ERR_OTHER_USER",
                 TransportError::Framing(_) | TransportError::BadAddress { .. } => "ERR_PROTOCOL",
                 TransportError::Memory(error) => memory_code(error),
+                TransportError::TimedOut { .. } => "ERR_TIMEOUT",
+                TransportError::Unavailable { .. } => "ERR_TRANSPORT_UNAVAILABLE",
+                TransportError::BadUri { .. } => "ERR_INVALID_ARGUMENT",
                 _ => "ERR_TRANSPORT",
             },
             Self::Protocol(_) => "ERR_PROTOCOL",
             Self::Memory(error) => memory_code(error),
             Self::TooLarge { .. } => "ERR_OUT_OF_MEMORY",
             Self::PublisherLost { .. } => "ERR_PUBLISHER_LOST",
+            Self::Silent { .. } => "ERR_TIMEOUT",
             Self::Remote { .. } => "ERR_REMOTE",
             Self::Evicted(_) => EVICTED,
             Self::NotPermitted(_) => NOT_PERMITTED,

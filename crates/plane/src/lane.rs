@@ -65,9 +65,12 @@ pub struct Lane {
     events: Mutex<Vec<(u32, Event)>>,
     dirty: Mutex<Dirty>,
     turns: AtomicU64,
-    next: AtomicU32,
     members: Mutex<Members>,
+    jobs: Mutex<Vec<Job>>,
 }
+
+/// Something to be done on a lane's thread.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Wakes the loop when something happened outside of a turn, perhaps on another thread.
 struct Alarm(system::Alarm);
@@ -107,8 +110,8 @@ impl Lane {
             events: Mutex::default(),
             dirty: Mutex::default(),
             turns: AtomicU64::new(1),
-            next: AtomicU32::new(1),
             members: Mutex::default(),
+            jobs: Mutex::default(),
         });
         let pause = Arc::new(Pause(Arc::downgrade(&lane)));
         lane.reactor.watch(lane.retries.descriptor(), Interest::Read, pause, 0)?;
@@ -128,6 +131,8 @@ impl Lane {
         self.turning.store(true, Ordering::Release);
         let turned = self.reactor.turn(wait);
         self.turning.store(false, Ordering::Release);
+        let jobs = std::mem::take(&mut *self.jobs.lock());
+        jobs.into_iter().for_each(|job| job());
         turned?;
         events.append(&mut self.events.lock());
         Ok(())
@@ -153,6 +158,25 @@ impl Lane {
     /// Makes the descriptor readable, so that [`turn`](Self::turn) is called again soon.
     pub fn rouse(&self) {
         self.alarm.0.ring();
+    }
+
+    /// Once a second, on lanes that are read by a thread of their own: everybody shows that they live. Whether there is
+    /// anybody to show it to.
+    pub(crate) fn beat(self: &Arc<Self>) -> bool {
+        let (publishers, subscriptions): (Vec<_>, Vec<_>) = {
+            let members = self.members.lock();
+            (members.publishers.values().cloned().collect(), members.subscriptions.values().cloned().collect())
+        };
+        let connected = publishers.iter().filter(|publisher| publisher.has_connections());
+        let any = connected.inspect(|publisher| publisher.beat()).count() > 0 || !subscriptions.is_empty();
+        subscriptions.iter().for_each(|subscription| subscription.beat(self));
+        any
+    }
+
+    /// Has something done on this lane's thread, in its next turn. From any thread.
+    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
+        self.jobs.lock().push(Box::new(job));
+        self.rouse();
     }
 
     /// Closes everything, as when the event loop's environment ends. Leases that are still held (exported arrays) stay
@@ -183,8 +207,10 @@ impl Lane {
         &self.retries
     }
 
-    pub(crate) fn next_id(&self) -> u32 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    /// An id that no other publisher or subscription of this process has: what happens on one lane may be told to another.
+    pub(crate) fn next_id() -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn turn_number(&self) -> u64 {

@@ -20,11 +20,13 @@ mod error;
 mod lane;
 mod link;
 mod memory;
+mod native_lane;
 mod outgoing;
 mod publisher;
 mod pulse;
 mod recycle;
 mod retries;
+pub mod server;
 pub mod sharing;
 mod subscription;
 mod ticket;
@@ -38,9 +40,10 @@ pub use copied::copied_bytes;
 pub use error::PlaneError;
 pub use lane::{Event, Lane};
 pub use memory::{Memory, Relayed};
+pub use native_lane::NativeLane;
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    ConnectionId, LeaseStatistics, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits, Policy, Prepared,
+    Admission, ConnectionId, LeaseStatistics, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits, Policy, Prepared,
     Publisher, PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;

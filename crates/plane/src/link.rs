@@ -163,8 +163,13 @@ impl Link {
         }
     }
 
+    /// Whether the server said who it is.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.wire.lock().receiver.is_some()
+    }
+
     /// Watches for room to write while something could not be written, and only then.
-    fn watch_for_room(&self, wire: &mut Wire) {
+    pub(crate) fn watch_for_room(&self, wire: &mut Wire) {
         let (Some(endpoint), Some(key)) = (&wire.endpoint, wire.key) else { return };
         let writing = endpoint.wants_write();
         if writing != wire.writing

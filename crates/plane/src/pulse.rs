@@ -41,7 +41,7 @@ impl Pulse {
             connect(&socket, &address).map_err(io("connect"))?;
         }
         let state = Mutex::new(State { socket, listening, key: None });
-        let pulse = Arc::new(Self { id: lane.next_id(), lane: Arc::downgrade(lane), state });
+        let pulse = Arc::new(Self { id: Lane::next_id(), lane: Arc::downgrade(lane), state });
         pulse.watch(&mut pulse.state.lock(), lane)?;
         Ok(pulse)
     }

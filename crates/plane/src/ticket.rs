@@ -9,6 +9,19 @@ const CONTROL: u8 = 0;
 /// Asks for the publisher's figures.
 const STATISTICS: &[u8] = b"\0statistics";
 
+/// The longest ticket of a server, with what is asked for behind it, in bytes.
+pub(crate) const TICKET_LIMIT: usize = 128 << 10;
+
+/// A ticket of a server, and how its holder would like to be served where they know of policies.
+pub(crate) fn fields_behind(payload: &[u8], extended: bool) -> Result<(&[u8], Option<Request>), ProtocolError> {
+    let Some(nul) = payload.iter().position(|byte| *byte == 0) else { return Ok((payload, None)) };
+    if !extended {
+        return Err(wrong("it has fields, which only the extension knows"));
+    }
+    let text = std::str::from_utf8(&payload[nul + 1..]).map_err(|_| wrong("what it asks for is not UTF-8"))?;
+    Ok((&payload[..nul], Some(Request::read(&Fields::parse(text)?)?)))
+}
+
 /// A subscriber's first message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ticket {
@@ -39,8 +52,8 @@ impl Ticket {
 
     /// The ticket that asks for `topic` under `request`. `None` when something is asked for that a publisher without
     /// policies cannot give.
-    pub(crate) fn batches(topic: &str, request: &Request, policies: bool) -> Option<Vec<u8>> {
-        let mut ticket = topic.as_bytes().to_vec();
+    pub(crate) fn batches(topic: &[u8], request: &Request, policies: bool) -> Option<Vec<u8>> {
+        let mut ticket = topic.to_vec();
         if !policies {
             return (*request == Request::default()).then_some(ticket);
         }
@@ -106,10 +119,10 @@ mod tests {
     fn what_is_asked_for_is_read_as_it_was_written() {
         let all = Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
         for request in [Request::default(), all] {
-            let ticket = Ticket::batches("a/b", &request, true).expect("a ticket");
+            let ticket = Ticket::batches(b"a/b", &request, true).expect("a ticket");
             assert_eq!(Ticket::parse(&ticket, "a/b", true).expect("read"), Ticket::Batches(Some(request)));
         }
-        let simple = |request| Ticket::batches("a/b", &request, false);
+        let simple = |request| Ticket::batches(b"a/b", &request, false);
         assert_eq!((simple(Request::default()), simple(all)), (Some(b"a/b".to_vec()), None));
         assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), Ticket::Batches(None));
         assert_eq!(Ticket::parse(b"\0statistics", "a", true).expect("read"), Ticket::Statistics);

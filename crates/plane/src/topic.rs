@@ -12,11 +12,15 @@ pub(crate) struct Tags {
     pub want_data: u64,
     pub free_data: u64,
     pub want_data_ext: u64,
+    /// Whether it knows the extension, and frees.
+    pub extended: bool,
+    pub frees: bool,
     /// Whether it reads returns from a page that the subscriber hands it.
     pub returns: bool,
     /// Whether it knows of policies: a subscriber may ask for one, and is told which it got.
     pub policies: bool,
-    /// How bodies come: `"shm"`, lent, or `"unix"`, inside their messages.
+    /// How bodies come: `"shm"`, lent; `"unix"`, inside their messages though both are on one machine; or the network's
+    /// scheme.
     pub via: &'static str,
 }
 
@@ -24,6 +28,8 @@ pub(crate) const TAGS: Tags = Tags {
     want_data: 1 << 62 | 1,
     free_data: 1 << 62 | 2,
     want_data_ext: 1 << 62 | 3,
+    extended: true,
+    frees: true,
     returns: true,
     policies: true,
     via: LENT,
@@ -53,12 +59,20 @@ pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {
     uri.to_string()
 }
 
-/// Reads a greeting and checks that it comes from this boot of this machine.
-pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneError> {
+/// The URI by which clients reach a server over the network: its address, and its tags.
+pub(crate) fn remote_uri(address: &str) -> String {
+    let join = if address.contains('?') { '&' } else { '?' };
+    let Tags { want_data, free_data, want_data_ext, .. } = TAGS;
+    format!("{address}{join}want_data={want_data}&free_data={free_data}&want_data_ext={want_data_ext}&policies=1")
+}
+
+/// Reads a greeting that came over `scheme`, and checks that one from a unix socket is of this boot of this machine.
+pub(crate) fn read_greeting(greeting: &str, scheme: &'static str) -> Result<(DataUri, Tags), PlaneError> {
     let uri = DataUri::parse(greeting)?;
     let boot = uri.extra.iter().find(|(name, _)| name == "boot").map(|(_, value)| value.as_str());
-    let via = [LENT, INLINE].into_iter().find(|scheme| *scheme == uri.scheme);
-    let Some(via) = via.filter(|_| boot.is_none_or(|boot| boot == boot_id())) else {
+    let via = [scheme, INLINE].into_iter().find(|scheme| *scheme == uri.scheme);
+    let local = [LENT, INLINE].contains(&scheme);
+    let Some(via) = via.filter(|_| !local || boot.is_none_or(|boot| boot == boot_id())) else {
         return Err(PlaneError::Remote {
             code: "ERR_OTHER_HOST".into(),
             message: "its memory belongs to another machine or another boot of this one".into(),
@@ -68,6 +82,8 @@ pub(crate) fn read_greeting(greeting: &str) -> Result<(DataUri, Tags), PlaneErro
         want_data: uri.want_data,
         free_data: uri.free_data.unwrap_or(TAGS.free_data),
         want_data_ext: uri.want_data_ext.unwrap_or(uri.want_data),
+        extended: uri.want_data_ext.is_some(),
+        frees: uri.free_data.is_some(),
         returns: uri.want_data_ext.is_some() && uri.extra("returns") == Some("1"),
         policies: uri.want_data_ext.is_some() && uri.extra("policies") == Some("1"),
         via,

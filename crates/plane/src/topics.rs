@@ -48,9 +48,13 @@ pub enum TopicState {
 /// When the folder cannot be read.
 pub fn topic_files(folder: &Folder) -> Result<Vec<String>, PlaneError> {
     let mut files = folder.files()?;
+    files.retain(|file| !file.starts_with(SERVERS));
     files.sort();
     Ok(files)
 }
+
+/// How the names of files begin that are servers' and no topics.
+const SERVERS: &str = "%40server-";
 
 /// Asks the publisher behind a file for its figures. Blocks for `patience` at most: called off the event loop. Its
 /// subscribers notice nothing.
@@ -126,7 +130,7 @@ impl Asked {
 
 impl Inbox for Asked {
     fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
-        let (uri, tags) = read_greeting(uri).map_err(|error| self.failed(error))?;
+        let (uri, tags) = read_greeting(uri, "shm").map_err(|error| self.failed(error))?;
         self.topic = uri.extra("topic").map(Into::into);
         self.tag = Some(tags.want_data_ext);
         Ok(())

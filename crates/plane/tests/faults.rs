@@ -21,7 +21,7 @@ fn relayed() -> Relayed {
     let (there, here) = (World::new(), World::new());
     let producer = there.publish("topic", options());
     let file = Folder::file_name("topic").expect("a name");
-    let relay = Relay::listen(&here.folder.path().join(file), producer.publisher.path());
+    let relay = Relay::listen(&here.folder.path().join(file), producer.publisher.path().expect("listed"));
     let consumers = vec![Consumer::new(Arc::clone(&here.folder), "topic")];
     Relayed { producer, consumers, relay, _worlds: [there, here] }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrowlane_transport::{Readiness, Source, TransportError};
+use arrowlane_transport::{Endpoint, Readiness, Source, TransportError};
 
-use super::{ConnectionId, Publisher, State, clock::CLOCK, connection::Connection, policy::NOT_PERMITTED};
-use crate::{Event, PlaneError, ticket::Ticket};
+use super::{ConnectionId, Publisher, State, clock::CLOCK, connection::Connection, policy::NOT_PERMITTED, talk::Talk};
+use crate::{Event, Lane, PlaneError, ticket::Ticket};
 
 /// Token of the listener among a publisher's sources; connections count from 1.
 pub(super) const LISTENER: u64 = 0;
@@ -15,21 +15,37 @@ const MAX_CONNECTIONS: usize = 1024;
 impl Publisher {
     pub(super) fn accept(self: &Arc<Self>, state: &mut State) {
         let Some(lane) = self.lane.upgrade() else { return };
-        while let Some(endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
-            if state.connections.len() >= MAX_CONNECTIONS && !self.turn_out(state) {
-                tracing::warn!(topic = self.topic, "more than {MAX_CONNECTIONS} subscribers: one was turned away");
-                continue;
+        while let Some(mut endpoint) = state.door.as_mut().and_then(|door| door.accept(&self.topic)) {
+            endpoint.greet(&self.uri);
+            if let Some(id) = self.let_in(state, &lane, endpoint, Talk::new(&self.topic)) {
+                self.flush_connection(state, id);
             }
-            state.last += 1;
-            let id = state.last;
-            let source: Arc<dyn Source> = self.clone();
-            self.wind(state);
-            match Connection::new(Box::new(endpoint), &lane, source, id, (&self.uri, &self.lending), &self.topic) {
-                Ok(connection) => {
-                    state.connections.insert(id, connection);
-                    self.flush_connection(state, id);
-                }
-                Err(error) => tracing::warn!(topic = self.topic, %error, "a connection was not accepted"),
+        }
+    }
+
+    pub(super) fn let_in(
+        self: &Arc<Self>,
+        state: &mut State,
+        lane: &Lane,
+        endpoint: Box<dyn Endpoint>,
+        talk: Talk,
+    ) -> Option<ConnectionId> {
+        if state.connections.len() >= MAX_CONNECTIONS && !self.turn_out(state) {
+            tracing::warn!(topic = self.topic, "more than {MAX_CONNECTIONS} subscribers: one was turned away");
+            return None;
+        }
+        state.last += 1;
+        let id = state.last;
+        let source: Arc<dyn Source> = self.clone();
+        self.wind(state);
+        match Connection::new(endpoint, lane, source, id, &self.lending, talk) {
+            Ok(connection) => {
+                state.connections.insert(id, connection);
+                Some(id)
+            }
+            Err(error) => {
+                tracing::warn!(topic = self.topic, %error, "a connection was not accepted");
+                None
             }
         }
     }
@@ -45,7 +61,7 @@ impl Publisher {
 
     pub(super) fn connection_ready(self: &Arc<Self>, state: &mut State, id: ConnectionId) {
         let (Some(lane), Some(connection)) = (self.lane.upgrade(), state.connections.get_mut(&id)) else { return };
-        let was = connection.takes_part();
+        let was = connection.takes_part() && connection.is_announced();
         let result = connection.receive();
         if let Some(asked) = connection.asked() {
             self.asked(state, id, asked);

@@ -5,7 +5,7 @@ mod returns;
 
 use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
-use arrowlane_dissociated::{BatchHeader, Body, Fields, Pair, ProtocolError, Sender, SenderConfig, encode_dictionary};
+use arrowlane_dissociated::{BatchHeader, Body, Fields, Pair, Sender, SenderConfig, encode_dictionary};
 use arrowlane_memory::{Pool, shared::ReturnReader};
 use arrowlane_transport::{Endpoint, Interest, Source};
 
@@ -24,6 +24,8 @@ use crate::{Lane, Memory, Outgoing, PlaneError, memory::pairs, ticket::Ticket, t
 
 /// Bytes queued for a socket that is full, beyond which a subscriber has no room.
 const MAX_QUEUED: usize = 1 << 20;
+/// Beats without a sign of life, after which a subscriber of the network is taken for dead.
+const SILENT_BEATS: u32 = 10;
 /// Bytes read from one subscriber before the next one gets its turn.
 const BUDGET: usize = 256 << 10;
 
@@ -56,6 +58,8 @@ pub(super) struct Connection {
     announced: bool,
     /// Whether the schema went out.
     started: bool,
+    /// Beats since it was heard.
+    silence: u32,
 }
 
 /// A batch, encoded once for all subscribers.
@@ -76,14 +80,13 @@ impl Message<'_> {
 
 impl Connection {
     pub(super) fn new(
-        mut endpoint: Box<dyn Endpoint>,
+        endpoint: Box<dyn Endpoint>,
         lane: &Lane,
         source: Arc<dyn Source>,
         id: ConnectionId,
-        (greeting, lending): (&str, &Lending),
-        topic: &str,
+        lending: &Lending,
+        talk: Talk,
     ) -> Result<Self, PlaneError> {
-        endpoint.greet(greeting);
         let inline = lending.copies() || !endpoint.lends();
         let key = lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, id)?;
         Ok(Self {
@@ -91,7 +94,7 @@ impl Connection {
             inline,
             key,
             writing: false,
-            talk: Talk::new(topic),
+            talk,
             policy: Policy::default(),
             flight: Queue::default(),
             backlog: Backlog::default(),
@@ -107,6 +110,7 @@ impl Connection {
             turn: 0,
             announced: false,
             started: false,
+            silence: 0,
         })
     }
 
@@ -129,6 +133,35 @@ impl Connection {
 
     pub(super) fn announce(&mut self) {
         self.announced = true;
+    }
+
+    /// Whether its publisher was told that it joined.
+    pub(super) fn is_announced(&self) -> bool {
+        self.announced
+    }
+
+    /// Sends the schema, unless that was done: a stream without batches has one too.
+    pub(super) fn begin(&mut self, schema: &[u8], dictionaries: usize) {
+        let Phase::Streaming(sender) = &mut self.talk.phase else { return };
+        if !std::mem::replace(&mut self.started, true) {
+            sender.message(schema, Body::None, &mut *self.endpoint);
+            self.dictionaries = vec![0; dictionaries];
+        }
+    }
+
+    /// Shows a subscriber of the network that this side lives. `false` when it has shown nothing for too long itself.
+    pub(super) fn beat(&mut self) -> bool {
+        if self.endpoint.lends() {
+            // Within one machine, the socket's end says it at once.
+            return true;
+        }
+        let (Phase::Streaming(sender) | Phase::Ended(sender)) = &mut self.talk.phase else { return true };
+        if !sender.is_extended() {
+            return true;
+        }
+        sender.heartbeat(&mut *self.endpoint);
+        self.silence += 1;
+        self.silence <= SILENT_BEATS
     }
 
     /// Whether it was announced and its leaving was not: `true` once.
@@ -195,13 +228,10 @@ impl Connection {
     /// Queues a batch, and before it what the subscriber needs to read it.
     fn send(&mut self, pool: &Pool, message: &Message<'_>) -> Result<(), PlaneError> {
         self.tell();
-        let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(()) };
         let out = message.out;
+        self.begin(message.schema, out.schema.dictionaries.len());
+        let Phase::Streaming(sender) = &mut self.talk.phase else { return Ok(()) };
         let endpoint = &mut *self.endpoint;
-        if !std::mem::replace(&mut self.started, true) {
-            sender.message(message.schema, Body::None, endpoint);
-            self.dictionaries = vec![0; out.schema.dictionaries.len()];
-        }
         let mut sent_ids: Vec<i64> = Vec::new();
         // In their order: what is inside a dictionary's values comes before it.
         for (index, dictionary) in out.dictionaries.iter().enumerate() {
@@ -216,12 +246,11 @@ impl Connection {
             *known = dictionary.version;
             sent_ids.push(field.id);
             let lend = |memory: &Memory| Lent::new(memory, &self.holding, None, None);
+            let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
             if self.inline {
-                let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
                 put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.memory.as_ref())?;
                 continue;
             }
-            let flatbuffer = encode_dictionary(field.id, false, &dictionary.header);
             let pairs = pairs(&dictionary.header, dictionary.memory.as_ref());
             put(sender, endpoint, pool, lend, &flatbuffer, &pairs, dictionary.memory.as_ref())?;
         }
@@ -280,6 +309,7 @@ impl Connection {
     }
 
     pub(super) fn receive(&mut self) -> Result<(), PlaneError> {
+        self.silence = 0;
         let mut inbox = FromSubscriber { talk: &mut self.talk, wrong: None };
         let result = self.endpoint.receive(BUDGET, &mut inbox);
         if let Some(error) = inbox.wrong {
@@ -352,12 +382,9 @@ fn put_inline(
         put_nothing(sender, endpoint, flatbuffer);
         return Ok(());
     };
-    // What is relayed is never sent here: a publisher that does not lend copies it (`Publisher::forward`).
-    if !matches!(memory, Memory::Block(block) if lending::fits(header, block)) {
-        return Err(ProtocolError::Layout { what: "body", detail: "a buffer does not lie in its block".into() }.into());
-    }
+    let parts = lending::parts(header, &lend(memory))?;
     let tag = sender.before_body(flatbuffer, length, endpoint);
-    endpoint.body(tag, lending::parts(header, lend(memory)));
+    endpoint.body(tag, parts);
     Ok(())
 }
 

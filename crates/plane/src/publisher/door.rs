@@ -1,10 +1,6 @@
 //! Where subscribers come in.
 
-use arrowlane_transport::{
-    TransportError,
-    shm::{ShmEndpoint, ShmListener},
-    system::Alarm,
-};
+use arrowlane_transport::{Endpoint, Listener, TransportError, system::Alarm};
 use rustix::io::Errno;
 
 /// A listener, and a descriptor in reserve.
@@ -12,29 +8,29 @@ use rustix::io::Errno;
 /// Where the process has no descriptors left, a connection can be neither taken nor turned away, and its listener stays
 /// readable: the event loop would spin. The descriptor in reserve is given up for the moment that turning it away takes;
 /// the subscriber sees a connection that closed without a greeting, and tries again.
-pub(super) struct Door {
-    listener: ShmListener,
+pub(crate) struct Door {
+    listener: Box<dyn Listener>,
     key: u64,
     reserve: Option<Alarm>,
 }
 
 impl Door {
     /// A listener that is watched under `key`.
-    pub(super) fn new(listener: ShmListener, key: u64) -> Self {
+    pub(crate) fn new(listener: Box<dyn Listener>, key: u64) -> Self {
         Self { listener, key, reserve: reserve() }
     }
 
     /// Its key in the lane's reactor.
-    pub(super) fn key(&self) -> u64 {
+    pub(crate) fn key(&self) -> u64 {
         self.key
     }
 
-    pub(super) fn listener(&self) -> &ShmListener {
-        &self.listener
+    pub(crate) fn listener(&self) -> &dyn Listener {
+        &*self.listener
     }
 
     /// The next one that waits. Strangers, and those for whom there is no descriptor, are turned away.
-    pub(super) fn accept(&mut self, topic: &str) -> Option<ShmEndpoint> {
+    pub(crate) fn accept(&mut self, topic: &str) -> Option<Box<dyn Endpoint>> {
         loop {
             match self.listener.accept() {
                 Ok(accepted) => return accepted,

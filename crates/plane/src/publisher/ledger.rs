@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrowlane_dissociated::Span;
 use arrowlane_transport::system::coarse_clock as clock;
 
 use super::{ConnectionId, plain::Counted, policy::Policy};
@@ -186,14 +187,26 @@ impl Lent {
     }
 }
 
-impl AsRef<[u8]> for Lent {
-    /// All bytes of the block; none of memory that is relayed, which is never sent by value.
+/// The bytes of one buffer of what is lent, for a subscriber that is sent them.
+pub(super) struct Buffer {
+    lent: Lent,
+    index: usize,
+    offset: usize,
+    length: usize,
+}
+
+impl Lent {
+    /// The bytes of buffer `index`, which `span` describes. `None` when they do not all lie in its memory.
+    pub(super) fn buffer(&self, index: usize, span: &Span) -> Option<Buffer> {
+        let (offset, length) = (usize::try_from(span.offset).ok()?, usize::try_from(span.length).ok()?);
+        self.0.memory.bytes(index, offset, length)?;
+        Some(Buffer { lent: self.clone(), index, offset, length })
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        let Memory::Block(block) = &self.0.memory else { return &[] };
-        // SAFETY: a block's memory is valid for reads of its capacity while it lives, every byte of a pool's segment was
-        // written when it was made, and a block is not written any more once it was given away to be sent: the writer's
-        // buffers were detached before (`node`), and `pack` had filled it.
-        unsafe { std::slice::from_raw_parts(block.as_ptr().as_ptr(), block.capacity()) }
+        self.lent.0.memory.bytes(self.index, self.offset, self.length).unwrap_or_default()
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use arrowlane_dissociated::{BatchHeader, Span};
-use arrowlane_memory::{Block, DEFAULT_SEGMENT, Kind, MemoryError, PoolConfig, shared};
+use arrowlane_dissociated::{BatchHeader, ProtocolError, Span};
+use arrowlane_memory::{DEFAULT_SEGMENT, Kind, MemoryError, PoolConfig, shared};
 use bytes::Bytes;
 
 use super::ledger::Lent;
-use crate::{PlaneError, outgoing::ALIGN};
+use crate::{Memory, PlaneError, outgoing::ALIGN};
 
 /// Says which memory publishers of this process use, for finding out what is wrong: `heap`, or `shared`.
 const VARIABLE: &str = "ARROWLANE_MEMORY";
@@ -67,14 +67,6 @@ impl Lending {
         )))
     }
 
-    /// The encoding of a header as subscribers get it.
-    pub(super) fn encoded(&self, header: &BatchHeader, encode: impl FnOnce(&BatchHeader) -> Vec<u8>) -> Vec<u8> {
-        match self {
-            Self::Lent => encode(header),
-            Self::Inline { .. } => encode(&packed_header(header)),
-        }
-    }
-
     pub(super) fn pool(&self, limit: u64) -> PoolConfig {
         let (kind, segment) = match self {
             Self::Lent => (Kind::Shared, DEFAULT_SEGMENT),
@@ -100,8 +92,8 @@ fn is_missing(error: &MemoryError) -> bool {
 /// Zeros between the buffers of a body.
 static PADDING: [u8; ALIGN] = [0; ALIGN];
 
-/// The header of a body that is sent: its buffers one behind the other, each at a multiple of 64. What lies between them in
-/// their block is not sent.
+/// The header as subscribers get it: the buffers one behind the other, each at a multiple of 64. So they are sent; what lies
+/// between them in their block is not. Where they are lent, their addresses say where they are.
 pub(super) fn packed_header(header: &BatchHeader) -> BatchHeader {
     let mut end = 0;
     let mut place = |span: &Span| {
@@ -113,25 +105,35 @@ pub(super) fn packed_header(header: &BatchHeader) -> BatchHeader {
     BatchHeader { buffers, body_length: end, ..header.clone() }
 }
 
-/// The bytes of a body as [`packed_header`] describes them, none of them copied: they keep the block.
-pub(super) fn parts(header: &BatchHeader, lent: Lent) -> Vec<Bytes> {
-    let block = Bytes::from_owner(lent);
+/// The bytes of a body as [`packed_header`] describes them, none of them copied: they keep what was lent.
+///
+/// # Errors
+/// When a buffer does not lie in the body's memory.
+pub(super) fn parts(header: &BatchHeader, lent: &Lent) -> Result<Vec<Bytes>, ProtocolError> {
     let mut parts = Vec::with_capacity(2 * header.buffers.len());
-    for span in header.buffers.iter().filter(|span| span.length > 0) {
-        let (start, length) = (span.offset as usize, span.length as usize);
-        parts.push(block.slice(start..start + length));
+    for (index, span) in header.buffers.iter().enumerate().filter(|(_, span)| span.length > 0) {
+        let outside = || ProtocolError::Layout { what: "body", detail: "a buffer lies outside its memory".into() };
+        let buffer = lent.buffer(index, span).ok_or_else(outside)?;
+        let length = span.length as usize;
+        parts.push(Bytes::from_owner(buffer));
         match length.next_multiple_of(ALIGN) - length {
             0 => {}
             missing => parts.push(Bytes::from_static(&PADDING[..missing])),
         }
     }
-    parts
+    Ok(parts)
 }
 
-/// Every buffer of a header inside its block: what it is sliced by.
-pub(super) fn fits(header: &BatchHeader, block: &Arc<Block>) -> bool {
-    let room = block.capacity() as u64;
-    header.buffers.iter().all(|b| b.length == 0 || b.offset.checked_add(b.length).is_some_and(|end| end <= room))
+/// A body for whoever is not a subscriber: its header as it is sent, and its bytes as [`parts`] gives them.
+pub(crate) fn bytes_of(
+    header: &BatchHeader,
+    memory: Option<&Memory>,
+) -> Result<(BatchHeader, Vec<Bytes>), ProtocolError> {
+    let parts = match memory {
+        Some(memory) => parts(header, &Lent::new(memory, &Arc::default(), None, None))?,
+        None => Vec::new(),
+    };
+    Ok((packed_header(header), parts))
 }
 
 #[cfg(test)]

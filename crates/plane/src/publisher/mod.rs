@@ -1,11 +1,12 @@
 //! The sending side of a topic.
 
+mod admission;
 mod arrivals;
 pub(crate) mod clock;
 mod closing;
 mod collect;
 mod connection;
-mod door;
+pub(crate) mod door;
 mod latest;
 mod ledger;
 mod lending;
@@ -22,6 +23,7 @@ mod talk;
 mod waiting;
 
 pub use self::{
+    admission::Admission,
     ledger::{LeaseStatistics, Standing, SubscriberStatistics},
     lending::Lending,
     native::PackOutcome,
@@ -43,18 +45,21 @@ use std::{
 
 use arrowlane_dissociated::{BatchHeader, KeyValues, encode_batch, encode_schema};
 use arrowlane_memory::Pool;
-use arrowlane_transport::{Interest, Source};
+use arrowlane_transport::{Interest, Listener, Source, shm::ShmListener};
 use parking_lot::Mutex;
 
 use self::{
     clock::Clock,
     connection::{Connection, Message, Offered},
     door::Door,
+    lending::packed_header,
     memory::{Retiring, Usage},
     queue::Parked,
     waiting::Waiting,
 };
 use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, memory::pairs, topic};
+
+pub(crate) use self::lending::bytes_of;
 
 /// Which of a publisher's connections.
 pub type ConnectionId = u64;
@@ -67,7 +72,7 @@ pub struct Publisher {
     id: u32,
     topic: String,
     uri: String,
-    path: std::path::PathBuf,
+    path: Option<std::path::PathBuf>,
     lane: Weak<Lane>,
     pool: Pool,
     lending: Lending,
@@ -126,9 +131,9 @@ impl Publisher {
     /// Opens for subscribers.
     pub fn start(prepared: Prepared, lane: &Arc<Lane>) -> Result<Arc<Self>, PlaneError> {
         let Prepared { topic, listener, pool, lending, options } = prepared;
-        let path = listener.path();
-        let uri = topic::uri(&path, &topic, &lending);
-        let id = lane.next_id();
+        let path = listener.as_ref().map(ShmListener::path);
+        let uri = path.as_ref().map(|path| topic::uri(path, &topic, &lending)).unwrap_or_default();
+        let id = Lane::next_id();
         let flag = AtomicBool::new(false);
         let waiting = Arc::new(Waiting { publisher: id, lane: Arc::downgrade(lane), flag });
         let on_return = Arc::clone(&waiting);
@@ -155,8 +160,10 @@ impl Publisher {
         if publisher.options.evict_after.is_some() {
             publisher.state.lock().clock = Some(Clock::new(lane, source.clone())?);
         }
-        let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, arrivals::LISTENER)?;
-        publisher.state.lock().door = Some(Door::new(listener, key));
+        if let Some(listener) = listener {
+            let key = lane.reactor().watch(listener.descriptor(), Interest::Read, source, arrivals::LISTENER)?;
+            publisher.state.lock().door = Some(Door::new(Box::new(listener), key));
+        }
         lane.add_publisher(publisher.id, &publisher);
         Ok(publisher)
     }
@@ -166,14 +173,14 @@ impl Publisher {
         self.id
     }
 
-    /// The URI that subscribers are greeted with.
+    /// The URI that subscribers are greeted with; empty where it is unlisted.
     pub fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// The path of its socket.
-    pub fn path(&self) -> &std::path::Path {
-        &self.path
+    /// The path of its socket; none where it is unlisted.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.path.as_deref()
     }
 
     /// Its memory.
@@ -293,7 +300,7 @@ impl Publisher {
         let cached = cached.unwrap_or_else(|| CachedHeader {
             header: out.header.clone(),
             metadata: out.metadata.clone(),
-            flatbuffer: self.lending.encoded(&out.header, |header| encode_batch(header, &out.metadata)),
+            flatbuffer: encode_batch(&packed_header(&out.header), &out.metadata),
         });
         let pairs = pairs(&out.header, out.memory.as_ref());
         let turn = self.lane.upgrade().map_or(0, |lane| lane.turn_number());
@@ -336,10 +343,14 @@ impl Publisher {
     pub(crate) fn flush(self: &Arc<Self>) {
         self.dirty.store(false, Ordering::Release);
         self.sweep();
-        let mut state = self.state.lock();
+        self.flush_queued(&mut self.state.lock());
+    }
+
+    /// Hands to the system what is queued for anybody.
+    fn flush_queued(&self, state: &mut State) {
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.is_queued()).map(|(id, _)| *id).collect();
         for id in ids {
-            self.flush_connection(&mut state, id);
+            self.flush_connection(state, id);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::PlaneError;
 /// What can be prepared on any thread before a publisher joins a lane: everything that may block.
 pub struct Prepared {
     pub(super) topic: String,
-    pub(super) listener: ShmListener,
+    pub(super) listener: Option<ShmListener>,
     pub(super) pool: Pool,
     pub(super) lending: Lending,
     pub(super) options: PublisherOptions,
@@ -20,13 +20,19 @@ pub struct Prepared {
 impl Publisher {
     /// Takes the topic's name and its first memory. Blocks: called off the event loop.
     pub fn prepare(folder: Arc<Folder>, topic: &str, options: PublisherOptions) -> Result<Prepared, PlaneError> {
+        let unlisted = Self::prepare_unlisted(topic, options)?;
+        let listener = ShmListener::bind(folder, topic)?;
+        Ok(Prepared { listener: Some(listener), ..unlisted })
+    }
+
+    /// As [`prepare`](Self::prepare), for one that nobody finds by its name: subscribers are [admitted](Self::admit).
+    pub fn prepare_unlisted(topic: &str, options: PublisherOptions) -> Result<Prepared, PlaneError> {
         let lending = Lending::of_this_process()?;
         if let Some(refusal) = lending.refusal().filter(|_| options.strict) {
             return Err(refusal);
         }
         let pool = Pool::new(lending.pool(options.memory))?;
         pool.grow(1)?;
-        let listener = ShmListener::bind(folder, topic)?;
-        Ok(Prepared { topic: topic.into(), listener, pool, lending, options })
+        Ok(Prepared { topic: topic.into(), listener: None, pool, lending, options })
     }
 }

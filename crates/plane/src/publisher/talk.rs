@@ -32,7 +32,14 @@ impl Talk {
         Self { topic: topic.into(), phase: Phase::Greeted, asked: None, cancelled: false, retired: Vec::new() }
     }
 
-    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), PlaneError> {
+    /// With a subscriber who asked somebody else already, and was sent here.
+    pub(super) fn admitted(topic: &str, asked: Ticket, extended: bool) -> Self {
+        let ext_tag = extended.then_some(TAGS.want_data_ext);
+        let sender = Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag });
+        Self { phase: Phase::Streaming(sender), asked: Some(asked), ..Self::new(topic) }
+    }
+
+    pub(super) fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), PlaneError> {
         match &mut self.phase {
             Phase::Greeted => {
                 let ext_tag = match tag {

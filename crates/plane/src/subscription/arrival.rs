@@ -93,7 +93,10 @@ fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> 
             Located::Lent { loans: spans.iter().map(loan).collect::<Result<_, _>>()?, addresses }
         }
         ReceivedBody::Packed(bytes) => {
-            copied::count(bytes.len() as u64);
+            if endpoint.lends() {
+                // Between processes of one machine it could have been lent.
+                copied::count(bytes.len() as u64);
+            }
             let spans = spans.iter().map(|s| s.map_or((0, 0), |(o, l)| (o as usize, l as usize))).collect();
             Located::Inline { bytes, spans }
         }
@@ -122,6 +125,8 @@ pub(super) struct FromPublisher<'a> {
     pub receiver: &'a mut Option<Receiver>,
     pub wrong: Option<PlaneError>,
     pub greeted: Option<Tags>,
+    /// What the connection is: its endpoint's scheme.
+    pub scheme: &'static str,
 }
 
 impl FromPublisher<'_> {
@@ -143,11 +148,11 @@ impl Inbox for FromPublisher<'_> {
         if self.receiver.is_some() {
             return Err(TransportError::Framing("the publisher greeted twice".into()));
         }
-        let (_, tags) = read_greeting(uri).map_err(|error| self.failed(error))?;
+        let (_, tags) = read_greeting(uri, self.scheme).map_err(|error| self.failed(error))?;
         *self.receiver = Some(Receiver::new(ReceiverConfig {
             limits: Limits::default(),
-            free_tag: Some(tags.free_data),
-            ext_tag: Some(tags.want_data_ext),
+            free_tag: tags.frees.then_some(tags.free_data),
+            ext_tag: tags.extended.then_some(tags.want_data_ext),
         }));
         self.greeted = Some(tags);
         Ok(())

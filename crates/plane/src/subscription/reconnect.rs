@@ -19,7 +19,7 @@ impl Subscription {
         drop(dictionaries);
         self.figures.lost();
         link.hang_up(&mut link.wire.lock());
-        lane.emit(self.id, Event::Lost);
+        self.emit(lane, Event::Lost);
         let Some(this) = lane.subscription(self.id) else { return };
         if let Err(error) = this.connect() {
             lane.emit(self.id, Event::Failed(error));

@@ -153,7 +153,12 @@ impl Consumer {
         let target = Target::Topic(topic.into());
         let subscription = Subscription::new(folder, target, options, &lane);
         subscription.connect()?;
-        Ok(Self {
+        Ok(Self::over(lane, subscription))
+    }
+
+    /// One of a subscription that was connected already; its events come to `lane`.
+    pub fn over(lane: Arc<Lane>, subscription: Arc<Subscription>) -> Self {
+        Self {
             lane,
             subscription,
             batches: VecDeque::new(),
@@ -165,7 +170,18 @@ impl Consumer {
             ended: false,
             failed: None,
             events: Vec::new(),
-        })
+        }
+    }
+
+    /// Turns until `done`, a minute at most: its server runs on a thread of its own.
+    pub fn turn_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "what was waited for did not happen: {:?}", self.failed);
+            if !self.turn() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// The next batch, which counts as taken.

@@ -59,6 +59,14 @@ impl Folder {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(TransportError::io("creating the folder of sockets", error)),
         }
+        Self::open_existing(path)
+    }
+
+    /// Opens a folder by its path.
+    ///
+    /// # Errors
+    /// As [`open_default`](Self::open_default), and when it is not there.
+    pub fn open_existing(path: &Path) -> Result<Self, TransportError> {
         let unsafe_folder = |reason: String| TransportError::UnsafeFolder { path: path.display().to_string(), reason };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let descriptor = fs::open(path, flags, Mode::empty())

@@ -11,7 +11,7 @@ use rustix::{
 
 use super::{Folder, ShmEndpoint, endpoint::Side};
 use crate::{
-    TransportError,
+    Endpoint, Listener, TransportError,
     system::{self, accept_stream, peer_of},
 };
 
@@ -59,11 +59,6 @@ impl ShmListener {
             lock.identity(&file).ok_or_else(|| TransportError::io("stat", std::io::Error::from(Errno::NOENT)))?;
         drop(lock);
         Ok(Self { socket, folder, file, identity })
-    }
-
-    /// Polls readable when [`accept`](Self::accept) has something to do.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 
     /// The path of the socket.
@@ -119,6 +114,20 @@ impl ShmListener {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Listener for ShmListener {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn address(&self) -> String {
+        format!("shm://{}", self.path().display())
+    }
+
+    fn accept(&mut self) -> Result<Option<Box<dyn Endpoint>>, TransportError> {
+        Ok(Self::accept(self)?.map(|endpoint| Box::new(endpoint) as _))
     }
 }
 

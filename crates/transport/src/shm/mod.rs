@@ -11,7 +11,9 @@ mod input;
 mod lent;
 mod listener;
 mod output;
+mod transport;
 
 pub use endpoint::ShmEndpoint;
 pub use folder::{Folder, FolderWatch};
 pub use listener::ShmListener;
+pub use transport::ShmTransport;

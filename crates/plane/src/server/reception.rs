@@ -1,0 +1,304 @@
+//! Where clients come in, and are asked for their ticket.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::AsFd,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use arrowlane_dissociated::{Sender, SenderConfig};
+use arrowlane_transport::{Endpoint, Inbox, Interest, Listener, Readiness, Source, TransportError, system::Timer};
+use parking_lot::Mutex;
+
+use super::{
+    Desk, uri_of,
+    tickets::{Refused, Stands},
+};
+use crate::{
+    Admission, Lane, PlaneError, Request,
+    publisher::door::Door,
+    ticket::{TICKET_LIMIT, fields_behind},
+    topic::TAGS,
+};
+
+/// Token of the timer; doors and visitors count from 1.
+const CLOCK: u64 = 0;
+/// So many clients at most have not shown a ticket.
+const MOST_VISITORS: usize = 1024;
+/// How long a client may take to show its ticket, and to read why it was refused, in looks.
+const PATIENCE: u32 = 10;
+/// How often they are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Bytes read from one client at a time.
+const BUDGET: usize = 64 << 10;
+/// Messages that may come behind a ticket before its answer.
+const MOST_BEHIND: usize = 64;
+
+pub(super) struct Reception {
+    lane: Weak<Lane>,
+    desk: Arc<Desk>,
+    this: Weak<Reception>,
+    state: Mutex<State>,
+}
+
+struct State {
+    timer: Timer,
+    timer_key: Option<u64>,
+    last: u64,
+    doors: BTreeMap<u64, (Door, String)>,
+    visitors: BTreeMap<u64, Visitor>,
+}
+
+/// A client that has not shown a ticket, or was refused and may still read why.
+struct Visitor {
+    endpoint: Box<dyn Endpoint>,
+    key: u64,
+    writing: bool,
+    looks: u32,
+    refused: bool,
+}
+
+impl Reception {
+    pub(super) fn new(lane: &Arc<Lane>, desk: Arc<Desk>) -> Result<Arc<Self>, PlaneError> {
+        let timer = Timer::new()?;
+        let state = State { timer, timer_key: None, last: 0, doors: BTreeMap::new(), visitors: BTreeMap::new() };
+        Ok(Arc::new_cyclic(|this| Self {
+            lane: Arc::downgrade(lane),
+            desk,
+            this: this.clone(),
+            state: Mutex::new(state),
+        }))
+    }
+
+    pub(super) fn open(&self, listener: Box<dyn Listener>) -> Result<String, PlaneError> {
+        let (Some(lane), Some(this)) = (self.lane.upgrade(), self.this.upgrade()) else {
+            return Err(PlaneError::Closed);
+        };
+        let uri = uri_of(&*listener)?;
+        let mut state = self.state.lock();
+        if state.timer_key.is_none() {
+            let source: Arc<dyn Source> = this.clone();
+            state.timer_key = Some(lane.reactor().watch(state.timer.as_fd(), Interest::Read, source, CLOCK)?);
+        }
+        state.last += 1;
+        let token = state.last;
+        let key = lane.reactor().watch(listener.descriptor(), Interest::Read, this, token)?;
+        state.doors.insert(token, (Door::new(listener, key), uri.clone()));
+        Ok(uri)
+    }
+
+    pub(super) fn uris(&self) -> Vec<String> {
+        self.state.lock().doors.values().map(|(_, uri)| uri.clone()).collect()
+    }
+
+    pub(super) fn close(&self) {
+        let Some(lane) = self.lane.upgrade() else { return };
+        let mut state = self.state.lock();
+        for (door, _) in state.doors.values() {
+            lane.reactor().forget(door.key(), door.listener().descriptor());
+        }
+        for visitor in state.visitors.values() {
+            lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
+        }
+        if let Some(key) = state.timer_key.take() {
+            lane.reactor().forget(key, state.timer.as_fd());
+        }
+        let gone = (std::mem::take(&mut state.doors), std::mem::take(&mut state.visitors));
+        drop(state);
+        drop(gone);
+    }
+
+    fn accept(&self, state: &mut State, token: u64, lane: &Lane) {
+        while let Some((door, uri)) = state.doors.get_mut(&token) {
+            let Some(mut endpoint) = door.accept("server") else { return };
+            endpoint.greet(uri);
+            if state.visitors.len() >= MOST_VISITORS {
+                // The one that has been silent for longest makes way.
+                let oldest = state.visitors.keys().next().copied();
+                oldest.into_iter().for_each(|oldest| state.show_out(oldest, lane));
+            }
+            let Some(this) = self.this.upgrade() else { return };
+            state.last += 1;
+            let id = state.last;
+            let key = match lane.reactor().watch(endpoint.descriptor(), Interest::Read, this, id) {
+                Ok(key) => key,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    continue;
+                }
+            };
+            if state.visitors.is_empty() {
+                let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
+            }
+            state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false });
+            state.flush(id, lane);
+            // What it sent first may have come with the connection itself.
+            self.hear(state, id, lane);
+        }
+    }
+
+    /// Reads what a visitor says; the first thing is its ticket.
+    fn hear(&self, state: &mut State, id: u64, lane: &Lane) {
+        let Some(visitor) = state.visitors.get_mut(&id) else { return };
+        let mut words = Words { first: None, rest: Vec::new(), refused: visitor.refused };
+        let received = visitor.endpoint.receive(BUDGET, &mut words);
+        let Some((tag, body)) = words.first else {
+            match received {
+                Ok(_) => state.flush(id, lane),
+                Err(error) => {
+                    if !matches!(error, TransportError::Closed) {
+                        tracing::warn!(%error, "a client was shown out");
+                    }
+                    state.show_out(id, lane);
+                }
+            }
+            return;
+        };
+        if let Err(error) = received {
+            tracing::debug!(%error, "a client left as it showed its ticket");
+            return state.show_out(id, lane);
+        }
+        let extended = tag == TAGS.want_data_ext;
+        match self.read(tag, &body) {
+            Ok((stands, request)) => {
+                let Some(visitor) = state.visitors.remove(&id) else { return };
+                lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
+                let admission = Admission { endpoint: visitor.endpoint, extended, request, rest: words.rest };
+                match stands.offer() {
+                    Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
+                    Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
+                    None => {}
+                }
+            }
+            Err(why) => {
+                tracing::warn!(%why, "a client was refused");
+                if !extended {
+                    // All that a plain client understands.
+                    return state.show_out(id, lane);
+                }
+                let Some(visitor) = state.visitors.get_mut(&id) else { return };
+                let config = SenderConfig { free_tag: TAGS.free_data, ext_tag: Some(TAGS.want_data_ext) };
+                Sender::<()>::new(config).fail(why.code(), &why.to_string(), &mut *visitor.endpoint);
+                visitor.endpoint.stop_sending();
+                visitor.refused = true;
+                visitor.looks = 0;
+                state.flush(id, lane);
+            }
+        }
+    }
+
+    /// What a first message asks for.
+    fn read(&self, tag: u64, body: &[u8]) -> Result<(Stands, Option<Request>), Why> {
+        if tag != TAGS.want_data && tag != TAGS.want_data_ext {
+            return Err(Why::Strange(format!("a first message with the tag {tag:#x}")));
+        }
+        if body.len() > TICKET_LIMIT {
+            return Err(Why::Strange(format!("a ticket of {} bytes", body.len())));
+        }
+        let (ticket, request) = fields_behind(body, tag == TAGS.want_data_ext).map_err(|e| Why::Strange(e.to_string()))?;
+        let stands = self.desk.tickets.lock().redeem(ticket, None).map_err(Why::Refused)?;
+        Ok((stands, request))
+    }
+}
+
+impl State {
+    fn flush(&mut self, id: u64, lane: &Lane) {
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        let flushed = visitor.endpoint.flush();
+        let writing = visitor.endpoint.wants_write();
+        if writing != visitor.writing {
+            visitor.writing = writing;
+            let interest = if writing { Interest::ReadWrite } else { Interest::Read };
+            if lane.reactor().change(visitor.key, visitor.endpoint.descriptor(), interest).is_err() {
+                return self.show_out(id, lane);
+            }
+        }
+        if flushed.is_err() {
+            self.show_out(id, lane);
+        }
+    }
+
+    fn show_out(&mut self, id: u64, lane: &Lane) {
+        let Some(visitor) = self.visitors.remove(&id) else { return };
+        lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
+    }
+
+    fn look(&mut self, lane: &Lane) {
+        self.timer.quiet();
+        self.visitors.values_mut().for_each(|visitor| visitor.looks += 1);
+        let late: Vec<_> = self.visitors.iter().filter(|(_, v)| v.looks > PATIENCE).map(|(id, _)| *id).collect();
+        late.into_iter().for_each(|id| self.show_out(id, lane));
+        if self.visitors.is_empty() {
+            let _ = self.timer.every(Duration::ZERO); // valid arguments are all that it can refuse
+        }
+    }
+}
+
+impl Source for Reception {
+    fn ready(&self, token: u64, _readiness: Readiness) {
+        let Some(lane) = self.lane.upgrade() else { return };
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if token == CLOCK {
+            state.look(&lane);
+        } else if state.doors.contains_key(&token) {
+            self.accept(state, token, &lane);
+        } else {
+            self.hear(state, token, &lane);
+        }
+    }
+}
+
+/// Why a client is not served.
+#[derive(Debug, thiserror::Error)]
+enum Why {
+    #[error(transparent)]
+    Refused(Refused),
+    #[error("this server does not understand {0}")]
+    Strange(String),
+}
+
+impl Why {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "ERR_TICKET",
+            Self::Strange(_) => "ERR_PROTOCOL",
+        }
+    }
+}
+
+/// What a client says before it is served.
+struct Words {
+    first: Option<(u64, Vec<u8>)>,
+    rest: Vec<(u64, Vec<u8>)>,
+    /// It was refused: nothing that it says matters.
+    refused: bool,
+}
+
+impl Inbox for Words {
+    fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
+        Err(TransportError::Framing("a client does not greet".into()))
+    }
+
+    fn metadata(&mut self, _bytes: &[u8]) -> Result<(), TransportError> {
+        Err(TransportError::Framing("a client sends no metadata".into()))
+    }
+
+    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
+        if self.refused {
+            return Ok(());
+        }
+        if self.first.is_none() {
+            self.first = Some((tag, body.to_vec()));
+            return Ok(());
+        }
+        if self.rest.len() >= MOST_BEHIND {
+            return Err(TransportError::Framing("it does not wait for the answer to its ticket".into()));
+        }
+        self.rest.push((tag, body.to_vec()));
+        Ok(())
+    }
+
+    fn retired(&mut self, _segment: u16) {}
+}

@@ -1,0 +1,87 @@
+//! Subscribing to what a server has, over whatever transport connected to it.
+
+use std::sync::Arc;
+
+use arrowlane_transport::Endpoint;
+use parking_lot::Mutex;
+
+use super::{Origin, Subscription, SubscriptionOptions};
+use crate::{Lane, PlaneError, link::Wire};
+
+/// Beats without a sign of life, after which a server is taken for dead: one that beats as well, and one that does not.
+const SILENT_BEATS: (u32, u32) = (10, 30);
+
+impl Subscription {
+    /// A subscription to what `ticket` stands for at the server that [`attach`](Self::attach) connects it to. Its events go
+    /// to `home`; its connection is read on `lane`, which may be the same. `name` is what messages call it.
+    pub fn with_ticket(
+        name: String,
+        ticket: Vec<u8>,
+        options: SubscriptionOptions,
+        home: &Arc<Lane>,
+        lane: &Arc<Lane>,
+    ) -> Arc<Self> {
+        let this = Arc::new(Self {
+            id: Lane::next_id(),
+            lane: Arc::downgrade(lane),
+            home: Arc::downgrade(home),
+            origin: Origin::Server(ticket),
+            topic: name,
+            options,
+            figures: Arc::default(),
+            state: Mutex::default(),
+        });
+        home.add_subscription(this.id, &this);
+        if !Arc::ptr_eq(home, lane) {
+            lane.add_subscription(this.id, &this);
+        }
+        this
+    }
+
+    /// Gives it its connection, once. From any thread. [`Event::Connected`](crate::Event::Connected) follows when the
+    /// server was asked.
+    pub fn attach(self: &Arc<Self>, endpoint: Box<dyn Endpoint>) -> Result<(), PlaneError> {
+        let Some(lane) = self.lane.upgrade() else { return Err(PlaneError::Closed) };
+        let mut state = self.state.lock();
+        if state.ended || state.link.is_some() {
+            return Err(PlaneError::Closed);
+        }
+        self.join(&mut state, &lane, endpoint)
+    }
+
+    /// What it asks for, without how.
+    pub(super) fn asks_for(&self) -> &[u8] {
+        match &self.origin {
+            Origin::Topic(_) => self.topic.as_bytes(),
+            Origin::Server(ticket) => ticket,
+        }
+    }
+
+    /// Once a second: shows the server that this side lives, and gives it up when it has shown nothing for long. A busy
+    /// application does not matter: this is the thread that reads.
+    pub(crate) fn beat(&self, lane: &Arc<Lane>) {
+        let Origin::Server(_) = &self.origin else { return };
+        let mut state = self.state.lock();
+        let Some(link) = state.link.clone() else { return };
+        if state.ended {
+            return;
+        }
+        state.silence += 1;
+        let mut wire = link.wire.lock();
+        let extended = wire.receiver.as_ref().is_some_and(arrowlane_dissociated::Receiver::is_extended);
+        let patience = if extended { SILENT_BEATS.0 } else { SILENT_BEATS.1 };
+        if state.silence > patience {
+            drop(wire);
+            let silent = PlaneError::Silent { peer: self.topic.clone(), seconds: patience };
+            return self.end(state, &link, lane, Some(silent));
+        }
+        drop(state);
+        if let Wire { endpoint: Some(endpoint), receiver: Some(receiver), .. } = &mut *wire
+            && extended
+        {
+            receiver.heartbeat(&mut **endpoint);
+        }
+        drop(wire);
+        link.flush();
+    }
+}
