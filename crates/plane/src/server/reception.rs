@@ -12,8 +12,9 @@ use arrowlane_transport::{Endpoint, Inbox, Interest, Listener, Readiness, Source
 use parking_lot::Mutex;
 
 use super::{
-    Desk, uri_of,
+    Desk,
     tickets::{Refused, Stands},
+    uri_of,
 };
 use crate::{
     Admission, Lane, PlaneError, Request,
@@ -196,7 +197,8 @@ impl Reception {
         if body.len() > TICKET_LIMIT {
             return Err(Why::Strange(format!("a ticket of {} bytes", body.len())));
         }
-        let (ticket, request) = fields_behind(body, tag == TAGS.want_data_ext).map_err(|e| Why::Strange(e.to_string()))?;
+        let (ticket, request) =
+            fields_behind(body, tag == TAGS.want_data_ext).map_err(|e| Why::Strange(e.to_string()))?;
         let stands = self.desk.tickets.lock().redeem(ticket, None).map_err(Why::Refused)?;
         Ok((stands, request))
     }

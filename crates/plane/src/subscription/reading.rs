@@ -32,6 +32,10 @@ impl Subscription {
         }
         let mut arrived = Vec::new();
         let result = self.read(&link, &mut arrived);
+        if matches!(arrived.first(), Some(Arrived::Connected(_))) {
+            // What it asks for may not have found room as a whole.
+            link.flush();
+        }
         let mut state = self.state.lock();
         state.silence = 0;
         if state.draining {

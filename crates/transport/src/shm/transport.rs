@@ -32,7 +32,8 @@ impl Transport for ShmTransport {
 
     fn connect(&self, uri: &DataUri) -> Result<Box<dyn Endpoint>, TransportError> {
         let path = Path::new(&uri.path);
-        let (Some(parent), Some(file), None) = (path.parent(), path.file_name().and_then(|f| f.to_str()), &uri.host) else {
+        let (Some(parent), Some(file), None) = (path.parent(), path.file_name().and_then(|f| f.to_str()), &uri.host)
+        else {
             return Err(bad(&uri.path, "it names no socket of this machine"));
         };
         let folder = Folder::open_existing(parent)?;
