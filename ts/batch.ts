@@ -158,12 +158,19 @@ export class Batch<T extends TypeMap = UnknownColumns> {
     return { type: "cpu", id: 0n };
   }
 
-  /** Whether the bytes lie in the producer's memory: nothing was copied on the way, or since. */
+  /**
+   * Whether nothing was copied that need not be: the bytes lie in the producer's memory, or where the network's transport put
+   * them (`"tcp"`, `"ucx"`, `"fabric"`); and nothing was copied since. gRPC and HTTP copy.
+   */
   get zeroCopy(): boolean {
-    return this.#origin.lent && this.#body.copiedBytes === 0;
+    const { lent, via } = this.#origin;
+    return (lent || RECEIVED_IN_PLACE.has(via)) && this.#body.copiedBytes === 0;
   }
 
-  /** Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; `"import"` and `"copy"` for batches made here. */
+  /**
+   * Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; from other hosts `"tcp"`, `"ucx"`, `"fabric"`,
+   * `"grpc"` or `"http"`; `"import"` and `"copy"` for batches made here.
+   */
   get via(): string {
     return this.#origin.via;
   }
@@ -331,6 +338,11 @@ export function insideOf(batch: Batch): { body: SharedBody; part: Part; origin: 
   return inspect(batch);
 }
 
+/** Ways in which a batch comes; `crates/node/src/events.rs` has the same list. */
+const WAYS = ["shm", "unix", "tcp", "ucx", "fabric", "grpc", "http"];
+/** Ways on which a body is received straight to where it is read. */
+const RECEIVED_IN_PLACE = new Set(["tcp", "ucx", "fabric"]);
+
 /** A handle of a batch that arrived: described in a record at `at`. */
 export function batchFromMailbox(at: number, via: string, strict: boolean | undefined): Batch {
   const batch = batchFromRecord(lane().mailbox, at, via);
@@ -343,7 +355,7 @@ export function batchFromMailbox(at: number, via: string, strict: boolean | unde
 function batchFromRecord(numbers: Float64Array, at: number, via: string, part?: Part): Batch {
   const [handle, schema, rows, bytes] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]];
   const [way, texts] = [numbers[at + 4], numbers[at + 5]];
-  const origin = { schema, bytes, lent: (way & 1) > 0, via: way > 1 ? "unix" : via, annotated: texts > 0 };
+  const origin = { schema, bytes, lent: (way & 1) > 0, via: way > 1 ? WAYS[way >> 1] : via, annotated: texts > 0 };
   const body = new SharedBody(handle, rows, hasArrow() ? planOf(schema) : undefined);
   return new Batch(body, origin, part ?? { begin: 0, end: rows, columns: undefined });
 }

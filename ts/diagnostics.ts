@@ -1,7 +1,7 @@
 import { channel } from "node:diagnostics_channel";
 
 /** What happened to a subscription, as `diagnostics_channel` tells it under `arrowlane:subscription`. */
-export type SubscriptionEvent = StreamEvent | LeaseEvent;
+export type SubscriptionEvent = StreamEvent | LeaseEvent | TransferEvent;
 
 /** What happened to its stream. */
 export interface StreamEvent {
@@ -13,6 +13,15 @@ export interface StreamEvent {
   topic: string;
   reconnects?: number;
   dropped?: number;
+}
+
+/** What happened to a transfer. */
+export interface TransferEvent {
+  /** One way did not work, and the next is tried. */
+  event: "fell-through";
+  topic: string;
+  via: string;
+  error: Error;
 }
 
 /** What happened to a batch that is held. */

@@ -71,6 +71,13 @@ export interface PublisherStatistics {
   readonly capacity: number;
 }
 
+/** @internal The number under which the native side knows it. */
+export function publisherId(publisher: Publisher): number {
+  return idOf(publisher);
+}
+
+let idOf: (publisher: Publisher) => number;
+
 interface Closing {
   readonly promise: Promise<void>;
   resolve(): void;
@@ -97,6 +104,11 @@ export class Publisher {
   readonly #streams = new Map<number, SubscriberStream>();
   /** Where `onSubscriber` is called: the asynchronous context of `publish`, not of whatever came first. */
   readonly #context = new AsyncResource("arrowlane.Publisher");
+
+  static {
+    idOf = (publisher) => publisher.#id;
+  }
+
   #subscribers = 0;
   #closed: Closing | undefined;
   /** Code and message of the error that it ends with, if any. */

@@ -14,7 +14,7 @@ import {
   wantsStacks,
   watchLeases,
 } from "./leases.js";
-import type { NativeFigures } from "./native/binding.js";
+import type { NativeFigures, NativeSubscriptionOptions } from "./native/binding.js";
 import { Kind, lane, native } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 import { type Policy, type PolicyRequest, policyFrom, policyRequest } from "./policy.js";
@@ -73,6 +73,14 @@ interface Waiter {
   readonly stack: Stack | undefined;
 }
 
+/** A server to ask, instead of whoever publishes a topic. */
+export interface Origin {
+  /** A data URI of the server's. */
+  readonly uri: string;
+  /** What to show it. */
+  readonly ticket: Uint8Array;
+}
+
 /** A pause before another attempt at a publisher whose queue of connections is full, in milliseconds. */
 const RETRY = 20;
 
@@ -84,9 +92,10 @@ const RETRY = 20;
  * `next()` does. It belongs to its thread: another thread subscribes for itself.
  */
 export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
-  /** The topic. */
+  /** The topic, or what the server calls it. */
   readonly topic: string;
   readonly #options: SubscribeOptions;
+  readonly #origin: Origin | undefined;
   readonly #request: ReturnType<typeof policyRequest>;
   readonly #terms: ReturnType<typeof leaseTerms>;
   readonly #stacks: boolean;
@@ -104,7 +113,7 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   readonly #onAbort = () => this.#fail(this.#options.signal?.reason);
 
   /** @internal Use `subscribe`. */
-  constructor(topic: string, options: SubscribeOptions) {
+  constructor(topic: string, options: SubscribeOptions, origin = originOf(topic)) {
     if (typeof topic !== "string") {
       throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
     }
@@ -116,6 +125,7 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     checkSignal(options.signal);
     this.topic = topic;
     this.#options = options;
+    this.#origin = origin;
     this.#request = policyRequest(options);
     this.#terms = leaseTerms(options);
     this.#stacks = wantsStacks(options);
@@ -293,20 +303,34 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
       return;
     }
     signal?.addEventListener("abort", this.#onAbort, { once: true });
+    const options = { wait, reconnect, strictZeroCopy, ...this.#request, ...this.#terms };
+    if (this.#origin !== undefined) {
+      this.#ask(this.#origin, options).catch((error) => this.#fail(error));
+      return;
+    }
     try {
-      const options = { wait, reconnect, strictZeroCopy, ...this.#request, ...this.#terms };
-      const id = native(() => lane().native.subscribe(this.topic, options));
-      this.#id = id;
-      this.#owner = id;
-      const { leaseWarning, leaseTimeout } = this.#terms;
-      if (leaseWarning !== undefined || leaseTimeout !== undefined) watchLeases();
-      this.#figures = native(() => lane().native.figures(id));
-      lane().own(id, this);
+      this.#begun(native(() => lane().native.subscribe(this.topic, options)));
     } catch (error) {
       this.#fail(error);
       return;
     }
     this.#attempt();
+  }
+
+  async #ask({ uri, ticket }: Origin, options: NativeSubscriptionOptions): Promise<void> {
+    const connection = await lane().native.openConnection(uri);
+    if (this.#ended) return;
+    this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
+    lane().stirred();
+  }
+
+  #begun(id: number): void {
+    this.#id = id;
+    this.#owner = id;
+    const { leaseWarning, leaseTimeout } = this.#terms;
+    if (leaseWarning !== undefined || leaseTimeout !== undefined) watchLeases();
+    this.#figures = native(() => lane().native.figures(id));
+    lane().own(id, this);
   }
 
   #attempt(): void {
@@ -346,8 +370,19 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   }
 }
 
+/** What a data URI with a ticket in it stands for; nothing for a topic. */
+function originOf(topic: string): Origin | undefined {
+  if (typeof topic !== "string" || !/^[a-z][a-z\d+.-]*:\/\/\S*[?&]want_data=/.test(topic)) return undefined;
+  const ticket = new URL(topic).searchParams.get("ticket");
+  if (ticket === null) {
+    const message = "a server's URI needs the ticket that goes with it: add &ticket=…, or use readFrom(uri, ticket)";
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", message);
+  }
+  return { uri: topic, ticket: new TextEncoder().encode(ticket) };
+}
+
 /**
- * Subscribes to a topic of this user on this machine. Connects when the first batch is asked for; late joiners start
+ * Subscribes to a topic of this user on this machine, or, given a data URI with its `ticket`, to what a server offers. Connects when the first batch is asked for; late joiners start
  * with the next batch. Ends with the publisher's stream; rejects with `ERR_PUBLISHER_LOST` when the publisher died
  * in the middle of it, unless `reconnect` has it wait for the next one; with `ERR_NOT_PERMITTED` when the publisher does
  * not allow what was asked for, with `ERR_EVICTED` when it gave this subscriber up.

@@ -12,7 +12,8 @@ use std::{
 
 use arrowlane_memory::Block;
 use arrowlane_plane::{
-    Batch, BatchSchema, Event, Lane, Outgoing, OutgoingDictionary, Publisher, Pulse, Subscription, sharing::Sharer,
+    Batch, BatchSchema, Event, Lane, Outgoing, OutgoingDictionary, Publisher, Pulse, Subscription,
+    server::DatasetBuilder, sharing::Sharer,
 };
 use napi::sys;
 
@@ -53,6 +54,8 @@ pub struct Tables {
     pub dictionary_cells: Table<Vec<Cell>>,
     pub outgoing: Table<Outgoing>,
     pub publishers: HashMap<u32, Arc<Publisher>>,
+    /// Datasets that are put together; each has its publisher's number.
+    pub datasets: HashMap<u32, DatasetBuilder>,
     pub subscriptions: HashMap<u32, Arc<Subscription>>,
     pub pulses: HashMap<u32, Arc<Pulse>>,
     /// What was agreed on keeping batches, by subscription.

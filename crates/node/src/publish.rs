@@ -235,7 +235,7 @@ impl NativeLane {
             PackOutcome::Packed(outgoing) => Ok(f64::from(self.host.tables.borrow_mut().outgoing.insert(*outgoing))),
             PackOutcome::NoMemory(error, bytes) => {
                 self.host.scratch.write(0, &[bytes as f64]);
-                Ok(refusal(error))
+                Ok(self.refusal_of(&sender, error))
             }
         }
     }
@@ -268,11 +268,17 @@ impl NativeLane {
     }
 }
 
-pub(crate) fn refusal(error: AllocateError) -> f64 {
-    match error {
-        AllocateError::NeedsGrowth => NEEDS_GROWTH,
-        AllocateError::Full => FULL,
-        AllocateError::TooLarge { .. } => TOO_LARGE,
+
+/// What is called in other ways than as a method of JavaScript's.
+impl NativeLane {
+    /// Why there is no block. What a dataset holds never comes back, so that is not waited for.
+    pub(crate) fn refusal_of(&self, publisher: &Publisher, error: AllocateError) -> f64 {
+        match error {
+            AllocateError::NeedsGrowth => NEEDS_GROWTH,
+            AllocateError::Full if self.host.tables.borrow().datasets.contains_key(&publisher.id()) => TOO_LARGE,
+            AllocateError::Full => FULL,
+            AllocateError::TooLarge { .. } => TOO_LARGE,
+        }
     }
 }
 

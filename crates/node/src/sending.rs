@@ -13,7 +13,7 @@ use crate::{
     error::{Result, plane, stale},
     host::Entry,
     lane::{NativeLane, number},
-    publish::{pairs, refusal},
+    publish::pairs,
     scratch::Cursor,
 };
 
@@ -32,7 +32,7 @@ impl NativeLane {
         let length = (bytes as usize).max(1);
         let block = match publisher.allocate(length) {
             Ok(block) => Arc::new(block),
-            Err(error) => return number(env, refusal(error)).map(|n| n.0),
+            Err(error) => return number(env, self.refusal_of(&publisher, error)).map(|n| n.0),
         };
         let (pointer, keep) = (block.as_ptr(), Keep::Block(Arc::clone(&block)));
         let handle = self.host.tables.borrow_mut().blocks.insert((block, None));
@@ -90,6 +90,10 @@ impl NativeLane {
     }
 
     pub(crate) fn offer(&self, publisher: &Arc<Publisher>, outgoing: Outgoing, connection: f64) -> Result<f64> {
+        if let Some(dataset) = self.host.tables.borrow_mut().datasets.get_mut(&publisher.id()) {
+            dataset.push_outgoing(outgoing).map_err(plane)?;
+            return Ok(1.0);
+        }
         let outcome = match connection {
             c if c > 0.0 => publisher.try_send_to(c as u64, &outgoing),
             _ => publisher.try_send(&outgoing),

@@ -1,0 +1,80 @@
+//! Subscriptions to what a server has, as JavaScript drives them.
+
+use std::sync::Arc;
+
+use arrowlane_plane::{NativeLane as Native, PlaneError, Subscription};
+use arrowlane_transport::Endpoint;
+use napi::{Env, ScopedTask, bindgen_prelude::*};
+use napi_derive::napi;
+
+use crate::{
+    error::{Result, plane},
+    held::Terms,
+    lane::NativeLane,
+    policy::NativeSubscriptionOptions,
+    transports,
+};
+
+type Connected = std::result::Result<Box<dyn Endpoint>, PlaneError>;
+
+/// A connection that nobody reads yet, or why there is none.
+#[napi]
+pub struct NativeConnection {
+    endpoint: Option<Connected>,
+}
+
+/// Connects off the loop: a name may have to be resolved.
+pub struct ConnectTask {
+    uri: String,
+    connected: Option<Connected>,
+}
+
+impl<'task> ScopedTask<'task> for ConnectTask {
+    type Output = ();
+    type JsValue = NativeConnection;
+
+    fn compute(&mut self) -> napi::Result<()> {
+        self.connected = Some(transports::connect(&self.uri));
+        Ok(())
+    }
+
+    fn resolve(&mut self, _env: &'task Env, (): ()) -> napi::Result<NativeConnection> {
+        Ok(NativeConnection { endpoint: self.connected.take() })
+    }
+}
+
+#[napi]
+impl NativeLane {
+    /// First half of subscribing at a data URI: what may block.
+    #[napi(ts_return_type = "Promise<NativeConnection>")]
+    pub fn open_connection(&self, uri: String) -> AsyncTask<ConnectTask> {
+        AsyncTask::new(ConnectTask { uri, connected: None })
+    }
+
+    /// Second half: asks for what `ticket` stands for. A record says when it was asked; `name` is for messages.
+    #[napi]
+    pub fn subscribe_over(
+        &self,
+        connection: &mut NativeConnection,
+        ticket: Uint8Array,
+        name: String,
+        options: NativeSubscriptionOptions,
+    ) -> Result<u32> {
+        let endpoint = connection.endpoint.take().unwrap_or(Err(PlaneError::Closed)).map_err(plane)?;
+        let terms = Terms::of(&name, &options);
+        let home = &self.host.lane;
+        // What is in shared memory is read where it is needed; the network goes on while JavaScript is busy.
+        let lane = if endpoint.lends() { home } else { Native::shared().map_err(plane)?.lane() };
+        let subscription = Subscription::with_ticket(name, ticket.to_vec(), options.into_options(), home, lane);
+        let id = subscription.id();
+        let mut tables = self.host.tables.borrow_mut();
+        tables.subscriptions.insert(id, Arc::clone(&subscription));
+        tables.terms.extend(terms.map(|terms| (id, terms)));
+        drop(tables);
+        if let Err(error) = subscription.attach(endpoint) {
+            self.close_subscription(id);
+            return Err(plane(error));
+        }
+        Ok(id)
+    }
+}

@@ -1,0 +1,235 @@
+import type { Schema } from "apache-arrow";
+import type { JsonSchema } from "../arrow/json-schema.js";
+import { arrow, hasArrow } from "../arrow-layer.js";
+import { Batch } from "../batch.js";
+import { ArrowlaneError } from "../errors.js";
+import { addon } from "../native/addon.js";
+import type { NativeServer } from "../native/binding.js";
+import { lane, native, translated } from "../native/lane.js";
+import { checkObject, checkWhole } from "../options.js";
+import { Outbox } from "../outbox.js";
+import { Publisher, publisherId } from "../publisher.js";
+import { schemaHandle } from "../schemas.js";
+import type { Sendable } from "../sending.js";
+import { Writer } from "../writer.js";
+
+/** How a server behaves. */
+export interface ServeOptions {
+  /**
+   * Where data is served: `shm:` (between processes of this user), `tcp://host:port`, `ucx://host:port`; port 0 leaves
+   * the choice to the system. `["shm:"]` unless said otherwise.
+   */
+  data?: readonly string[];
+  /** How long a ticket can be redeemed, in milliseconds: 10 minutes unless said otherwise. */
+  ticketLife?: number;
+}
+
+/** How a dataset is kept. */
+export interface PutOptions {
+  /** The most memory that it may take, in bytes: 16 GiB unless said otherwise. It takes what it needs. */
+  memory?: number;
+  /** How far each client may lag behind: batches sent and not yet taken (64), and their bytes (256 MiB). */
+  queue?: { batches?: number; bytes?: number };
+  /** The schema, where there may be no batch to see it by. */
+  schema?: Schema;
+  /** Gives up; nothing is offered then that was not before. */
+  signal?: AbortSignal;
+}
+
+/** What can be offered: batches, or a publisher's topic. Async iterables are read once, to their end. */
+export type Offerable = Sendable | Iterable<Sendable> | AsyncIterable<Sendable> | Publisher;
+
+/** What a server offers under a name. A topic has no more than that. */
+export interface Offer {
+  readonly name: string;
+  readonly kind: "dataset" | "topic";
+  readonly schema: JsonSchema | undefined;
+  readonly rows: number | undefined;
+  readonly bytes: number | undefined;
+  readonly batches: number | undefined;
+}
+
+/** What a client needs to fetch something: any of the URIs, and the ticket. */
+export interface Endpoints {
+  readonly uris: readonly string[];
+  readonly ticket: string;
+  /** When the ticket expires. */
+  readonly expires: Date;
+}
+
+/** An address at which the server could not listen. */
+export interface Unavailable {
+  readonly address: string;
+  readonly error: ArrowlaneError;
+}
+
+const DEFAULTS = { memory: 2 ** 34, batches: 64, bytes: 2 ** 28, ticketLife: 600_000 };
+
+/**
+ * Offers datasets and topics to whoever holds a ticket. Data is served by a thread of its own: a busy event loop delays
+ * nobody. An idle server does not keep the process alive.
+ */
+export class Server {
+  readonly #native: NativeServer;
+  readonly #unavailable: Unavailable[] = [];
+
+  /** @internal Use `serve`. */
+  constructor(server: NativeServer) {
+    this.#native = server;
+  }
+
+  /** @internal */
+  async listen(addresses: readonly string[]): Promise<void> {
+    for (const address of addresses) {
+      const listening = await this.#native.listen(address);
+      try {
+        native(() => listening.get());
+      } catch (error) {
+        if (!(error instanceof ArrowlaneError && error.code === "ERR_TRANSPORT_UNAVAILABLE")) throw error;
+        this.#unavailable.push({ address, error });
+      }
+    }
+  }
+
+  /** The data URIs at which it serves; `readFrom` takes them, with a ticket. */
+  get data(): readonly string[] {
+    return this.#native.uris();
+  }
+
+  /** Addresses that were asked for and cannot be had on this machine, and why. */
+  get unavailable(): readonly Unavailable[] {
+    return this.#unavailable;
+  }
+
+  /**
+   * Offers something under a name, when it was read as a whole; what had that name goes on to serve those who fetch it. Batches
+   * are copied once, into memory that other processes can be lent; a publisher's topic is offered as it is.
+   *
+   * Rejects with `ERR_OUT_OF_MEMORY`, `ERR_SCHEMA_MISMATCH`, `ERR_UNSUPPORTED_TYPE`, or with what the iterable threw.
+   */
+  async put(name: string, what: Offerable, options: PutOptions = {}): Promise<void> {
+    checkName(name);
+    if (what instanceof Publisher) {
+      native(() => this.#native.putTopic(name, lane().native, publisherId(what)));
+      return;
+    }
+    const { signal } = options;
+    const begun = await this.#native.begin(datasetOptions(name, options));
+    const id = native(() => lane().native.openDataset(begun));
+    try {
+      const outbox = new Outbox(id, 0, false);
+      if (options.schema !== undefined) {
+        const handle = schemaHandle(arrow().schemaToJson(options.schema), options.schema);
+        native(() => lane().native.expectSchema(id, handle));
+      }
+      for await (const one of each(what)) {
+        signal?.throwIfAborted();
+        await outbox.send(one, { signal });
+      }
+      outbox.drop();
+      const finished = native(() => lane().native.finishDataset(id));
+      native(() => this.#native.put(name, finished));
+    } catch (error) {
+      lane().native.dropDataset(id);
+      throw translated(error);
+    }
+  }
+
+  /**
+   * Offers what is in a file: Arrow IPC file or stream, or Parquet, told apart by content. It is read now, as a whole, off the
+   * event loop; changing the file later changes nothing.
+   */
+  async putFile(name: string, path: string, options: Omit<PutOptions, "schema" | "signal"> = {}): Promise<void> {
+    checkName(name);
+    const put = await this.#native.putFile(path, datasetOptions(name, options));
+    native(() => put.get());
+  }
+
+  /** Offers a name no more. Whether it was offered. Transfers that go on are finished. */
+  remove(name: string): boolean {
+    return this.#native.remove(name);
+  }
+
+  /** What it offers, by name. */
+  offers(): Offer[] {
+    return this.#native.offers().map(({ topic, schema, ...offer }) => ({
+      name: offer.name,
+      kind: topic ? "topic" : "dataset",
+      schema: schema === undefined ? undefined : (JSON.parse(schema) as JsonSchema),
+      rows: offer.rows,
+      bytes: offer.bytes,
+      batches: offer.batches,
+    }));
+  }
+
+  /** URIs and a ticket for what is offered under a name now: for a control plane of your own to hand out. */
+  endpoints(name: string): Endpoints {
+    const minted = native(() => this.#native.mint(name));
+    if (minted === null) {
+      throw new ArrowlaneError("ERR_NOT_FOUND", `this server offers nothing under the name "${name}"`);
+    }
+    return { uris: this.data, ticket: minted.ticket, expires: new Date(Date.now() + minted.life) };
+  }
+
+  /** Listens no more and offers nothing; transfers that go on are finished, batches that clients hold stay valid. */
+  close(): Promise<void> {
+    this.#native.close();
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function checkName(name: string): void {
+  if (typeof name === "string" && name.length > 0) return;
+  throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the name must be a string that is not empty");
+}
+
+function datasetOptions(name: string, options: PutOptions) {
+  checkObject("the options of put", options);
+  const { memory = DEFAULTS.memory, queue = {} } = options;
+  checkObject("queue", queue);
+  const { batches = DEFAULTS.batches, bytes = DEFAULTS.bytes } = queue;
+  checkWhole("memory", memory, 1);
+  checkWhole("queue.batches", batches, 1);
+  checkWhole("queue.bytes", bytes, 1);
+  return { name, memory, queueBatches: batches, queueBytes: bytes };
+}
+
+/** One thing to send, or each of several. */
+function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | AsyncIterable<Sendable> {
+  const one =
+    what instanceof Batch ||
+    what instanceof Writer ||
+    what instanceof Uint8Array ||
+    (hasArrow() && (arrow().isRecordBatch(what) || arrow().isTable(what)));
+  return one ? [what as Sendable] : (what as Iterable<Sendable>);
+}
+
+/**
+ * Starts a server.
+ *
+ * ```js
+ * const server = await serve({ data: ["shm:", "tcp://127.0.0.1:0"] });
+ * await server.put("orders", table);
+ * const { uris, ticket } = server.endpoints("orders");
+ * ```
+ */
+export async function serve(options: ServeOptions = {}): Promise<Server> {
+  checkObject("the options of serve", options);
+  const { data = ["shm:"], ticketLife = DEFAULTS.ticketLife } = options;
+  if (!Array.isArray(data) || data.some((address) => typeof address !== "string")) {
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "data must be an array of addresses, as \"tcp://127.0.0.1:0\"");
+  }
+  checkWhole("ticketLife", ticketLife, 1);
+  const server = new Server(native(() => new (addon().NativeServer)(ticketLife)));
+  try {
+    await server.listen(data);
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+  return server;
+}

@@ -1,0 +1,178 @@
+import type { TypeMap } from "apache-arrow";
+import type { Batch } from "../batch.js";
+import type { UnknownColumns } from "../columns.js";
+import { tellOfSubscription } from "../diagnostics.js";
+import { ArrowlaneError } from "../errors.js";
+import type { LeaseOptions } from "../leases.js";
+import { checkFlag, checkObject, checkSignal } from "../options.js";
+import { type Origin, Subscription } from "../subscription.js";
+
+/** A way by which data comes from a server: the scheme of a data URI, or the control plane itself. */
+export type Via = "shm" | "tcp" | "ucx" | "fabric" | "grpc" | "http";
+
+/** How data is fetched. */
+export interface ReadOptions extends LeaseOptions {
+  /** Ends the transfer; whoever waits, or asks next, gets the signal's reason. Batches that are held stay valid. */
+  signal?: AbortSignal;
+  /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer; pass over ways that copy. */
+  strictZeroCopy?: boolean;
+}
+
+/** A way that was tried and did not work. */
+export interface Attempt {
+  readonly via: string;
+  readonly error: ArrowlaneError;
+}
+
+/** A way that can be tried. */
+export interface Candidate {
+  readonly via: string;
+  open(options: ReadOptions): Subscription;
+}
+
+/**
+ * The batches of one dataset or topic from a server, each under a lease of its own. It connects when first asked: in order
+ * of preference, by the first way that works. Once a batch has come there is no other way any more.
+ */
+export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
+  /** What the server calls it. */
+  readonly name: string;
+  readonly #candidates: readonly Candidate[];
+  readonly #options: ReadOptions;
+  readonly #tried: Attempt[] = [];
+  #current: Subscription | undefined;
+  #via: string | undefined;
+  #next = 0;
+  #ended = false;
+  /** Calls of `next` are answered one after the other. */
+  #tail: Promise<unknown> = Promise.resolve();
+
+  /** @internal Use `readFrom`, or a client. */
+  constructor(name: string, candidates: readonly Candidate[], options: ReadOptions) {
+    checkObject("the options", options);
+    checkSignal(options.signal);
+    checkFlag("strictZeroCopy", options.strictZeroCopy);
+    this.name = name;
+    this.#candidates = candidates;
+    this.#options = options;
+  }
+
+  /** How the batches come; `undefined` until the first way has worked. */
+  get via(): string | undefined {
+    return this.#via;
+  }
+
+  /** The ways that were tried before and did not work. */
+  get tried(): readonly Attempt[] {
+    return this.#tried;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** The next batch, which the caller disposes. Rejects with what ended the last way that was left. */
+  next(): Promise<IteratorResult<Batch<T>>> {
+    const result = this.#tail.then(() => this.#step());
+    this.#tail = result.catch(() => {});
+    return result;
+  }
+
+  async #step(): Promise<IteratorResult<Batch<T>>> {
+    while (!this.#ended) {
+      this.#current ??= this.#open();
+      const { via } = this.#candidates[this.#next - 1];
+      try {
+        const result = await this.#current.next();
+        this.#via ??= via;
+        if (result.done) this.#ended = true;
+        return result as IteratorResult<Batch<T>>;
+      } catch (error) {
+        this.#failed(via, error);
+      }
+    }
+    return { done: true, value: undefined };
+  }
+
+  #open(): Subscription {
+    const candidate = this.#candidates[this.#next++];
+    return candidate.open(this.#options);
+  }
+
+  /** Goes on to the next way, unless something came by this one, or there is none. */
+  #failed(via: string, error: unknown): void {
+    const attempt = error instanceof ArrowlaneError && this.#options.signal?.aborted !== true;
+    if (this.#via !== undefined || !attempt) {
+      this.#ended = true;
+      throw error;
+    }
+    this.#tried.push({ via, error });
+    this.#current = undefined;
+    if (this.#next >= this.#candidates.length) {
+      this.#ended = true;
+      throw this.#tried.length === 1 ? error : exhausted(this.name, this.#tried);
+    }
+    tellOfSubscription({ event: "fell-through", topic: this.name, via, error });
+  }
+
+  /** Ends the transfer, as leaving a `for await` loop does. */
+  return(): Promise<IteratorResult<Batch<T>>> {
+    this.close();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
+  close(): void {
+    this.#ended = true;
+    this.#current?.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+}
+
+function exhausted(name: string, tried: readonly Attempt[]): ArrowlaneError {
+  const ways = tried.map(({ via, error }) => `${via}: ${error.message}`).join("; ");
+  return new ArrowlaneError("ERR_NO_TRANSPORT", `"${name}" could be fetched in none of ${tried.length} ways (${ways})`, {
+    cause: tried.at(-1)?.error,
+  });
+}
+
+/** A way over a data URI. */
+export function candidateOf(name: string, origin: Origin): Candidate {
+  return {
+    via: origin.uri.slice(0, origin.uri.indexOf(":")),
+    open: (options) => new Subscription(name, options, origin),
+  };
+}
+
+/**
+ * Fetches what `ticket` stands for from the server at a data URI, or at the first of several that works. No control plane is
+ * needed: whoever has a URI and a ticket can use them (`server.endpoints(name)` gives both).
+ *
+ * ```js
+ * for await (const batch of readFrom("tcp://127.0.0.1:9000?want_data=1", ticket)) batch.dispose();
+ * ```
+ */
+export function readFrom<T extends TypeMap = UnknownColumns>(
+  uris: string | readonly string[],
+  ticket: string | Uint8Array,
+  options: ReadOptions = {},
+): Transfer<T> {
+  const list = typeof uris === "string" ? [uris] : uris;
+  if (!Array.isArray(list) || list.length === 0 || list.some((uri) => typeof uri !== "string")) {
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the URI must be a string, or an array of at least one");
+  }
+  if (typeof ticket !== "string" && !(ticket instanceof Uint8Array)) {
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the ticket must be a string or a Uint8Array");
+  }
+  const bytes = typeof ticket === "string" ? new TextEncoder().encode(ticket) : ticket;
+  const [name] = list[0].split("?");
+  return new Transfer<T>(
+    name,
+    list.map((uri) => candidateOf(name, { uri, ticket: bytes })),
+    options,
+  );
+}
