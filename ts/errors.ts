@@ -37,6 +37,7 @@ export type ErrorCode =
   | "ERR_RUNTIME"
   | "ERR_SCHEMA"
   | "ERR_SCHEMA_MISMATCH"
+  | "ERR_TICKET"
   | "ERR_TIMEOUT"
   | "ERR_TOPIC_NOT_FOUND"
   | "ERR_TOPIC_TAKEN"

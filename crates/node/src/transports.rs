@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use arrowlane_dissociated::DataUri;
 use arrowlane_plane::PlaneError;
-use arrowlane_transport::{Endpoint, Listener, Transport, TransportError, shm::ShmTransport};
+use arrowlane_transport::{Endpoint, Listener, Transport, TransportError, shm::ShmTransport, tcp::TcpTransport};
 use url::Url;
 
-static ALL: LazyLock<Vec<Box<dyn Transport>>> = LazyLock::new(|| vec![Box::new(ShmTransport)]);
+static ALL: LazyLock<Vec<Box<dyn Transport>>> = LazyLock::new(|| vec![Box::new(ShmTransport), Box::new(TcpTransport::default())]);
 
 fn of(scheme: &str, address: &str) -> Result<&'static dyn Transport, PlaneError> {
     ALL.iter().find(|transport| transport.scheme() == scheme).map(|transport| &**transport).ok_or_else(|| {

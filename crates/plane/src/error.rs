@@ -4,7 +4,10 @@ use arrowlane_dissociated::ProtocolError;
 use arrowlane_memory::MemoryError;
 use arrowlane_transport::TransportError;
 
-use crate::publisher::{clock::EVICTED, policy::NOT_PERMITTED};
+use crate::{
+    publisher::{clock::EVICTED, policy::NOT_PERMITTED},
+    ticket::BAD_TICKET,
+};
 
 /// An error with a stable code.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,9 @@ pub enum PlaneError {
         /// The publisher's message.
         message: String,
     },
+    /// The server does not take this ticket.
+    #[error("{0}")]
+    Ticket(String),
     /// The publisher gave this subscriber up.
     #[error("{0}")]
     Evicted(String),
@@ -96,6 +102,7 @@ impl PlaneError {
             Self::PublisherLost { .. } => "ERR_PUBLISHER_LOST",
             Self::Silent { .. } => "ERR_TIMEOUT",
             Self::Remote { .. } => "ERR_REMOTE",
+            Self::Ticket(_) => BAD_TICKET,
             Self::Evicted(_) => EVICTED,
             Self::NotPermitted(_) => NOT_PERMITTED,
             Self::CopyRequired(_) => "ERR_COPY_REQUIRED",

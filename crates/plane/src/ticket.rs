@@ -9,6 +9,9 @@ const CONTROL: u8 = 0;
 /// Asks for the publisher's figures.
 const STATISTICS: &[u8] = b"\0statistics";
 
+/// The code of a ticket that buys nothing.
+pub(crate) const BAD_TICKET: &str = "ERR_TICKET";
+
 /// The longest ticket of a server, with what is asked for behind it, in bytes.
 pub(crate) const TICKET_LIMIT: usize = 128 << 10;
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Admission, Lane, PlaneError, Request,
     publisher::door::Door,
-    ticket::{TICKET_LIMIT, fields_behind},
+    ticket::{BAD_TICKET, TICKET_LIMIT, fields_behind},
     topic::TAGS,
 };
 
@@ -264,7 +264,7 @@ enum Why {
 impl Why {
     fn code(&self) -> &'static str {
         match self {
-            Self::Refused(_) => "ERR_TICKET",
+            Self::Refused(_) => BAD_TICKET,
             Self::Strange(_) => "ERR_PROTOCOL",
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     Batch, BatchSchema, Dictionary, Event, Lane, PlaneError,
     link::{Link, Wire},
     publisher::{clock::EVICTED, policy::NOT_PERMITTED},
-    ticket::Ticket,
+    ticket::{BAD_TICKET, Ticket},
     topic::INLINE,
 };
 
@@ -181,6 +181,7 @@ impl Subscription {
             }
             Arrived::Error { code, message } if code == EVICTED => return Err(PlaneError::Evicted(message)),
             Arrived::Error { code, message } if code == NOT_PERMITTED => return Err(PlaneError::NotPermitted(message)),
+            Arrived::Error { code, message } if code == BAD_TICKET => return Err(PlaneError::Ticket(message)),
             Arrived::Error { code, message } => return Err(PlaneError::Remote { code, message }),
             Arrived::Alive => None,
         })
