@@ -1,0 +1,117 @@
+//! `DoGet`: a snapshot as messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_flight::Ticket;
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use prost::Message as _;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::Shared;
+use crate::encode::schema_part;
+use crate::frames::{frames_of, unary};
+use crate::location::LOCATIONS_HEADER;
+use crate::{Caller, CatalogError, Part, Snapshot};
+
+/// Longest ticket that is looked at.
+const MAX_TICKET: usize = 64 << 10;
+
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    caller: Caller,
+    mut body: Body,
+    deadline: Option<Instant>,
+) -> Result<Response<Body>, Status> {
+    let request = unary(&mut body, "a ticket", MAX_TICKET).await.map_err(|stopped| stopped.status())?;
+    let ticket = Ticket::decode(&request[..]).map_err(|_| Status::invalid_argument("no ticket"))?;
+    if !shared.options.inline && !caller.metadata_only {
+        return Err(Status::failed_precondition(format!(
+            "this server sends no data over gRPC: ask for locations with the request header {LOCATIONS_HEADER}: 1 and \
+             redeem the ticket at one of them"
+        )));
+    }
+    let snapshot = shared.catalog.redeem(&ticket.ticket, &caller).map_err(|error| error.status())?;
+    let first = schema_part(&snapshot.schema());
+    let queue = frames_of(&first, None).map_err(Status::internal)?;
+    let state = Sending { snapshot: Some(snapshot), queue, deadline };
+    Ok(response(unfold(Some(state), |state| async { state?.next().await })))
+}
+
+/// A response whose status comes last.
+pub(super) fn response(
+    frames: impl Stream<Item = Result<Frame<Bytes>, Status>> + Send + 'static,
+) -> Response<Body> {
+    let mut response = Response::new(Body::new(StreamBody::new(frames)));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The last frame of a response.
+pub(super) fn trailers(status: &Status) -> Frame<Bytes> {
+    let mut headers = HeaderMap::new();
+    if status.add_header(&mut headers).is_err() {
+        headers.insert("grpc-status", HeaderValue::from_static("13"));
+    }
+    Frame::trailers(headers)
+}
+
+/// What is left to be sent. Dropped when the caller goes away, and the snapshot with it.
+struct Sending {
+    snapshot: Option<Box<dyn Snapshot>>,
+    queue: VecDeque<Bytes>,
+    deadline: Option<Instant>,
+}
+
+type Step = Option<(Result<Frame<Bytes>, Status>, Option<Sending>)>;
+
+impl Sending {
+    async fn next(mut self) -> Step {
+        while self.queue.is_empty() {
+            let part = match self.part().await {
+                Ok(Some(part)) => part,
+                Ok(None) => return Some((Ok(trailers(&Status::ok(""))), None)),
+                Err(status) => return Some((Ok(trailers(&status)), None)),
+            };
+            match frames_of(&part, None) {
+                Ok(frames) => self.queue = frames,
+                Err(why) => return Some((Ok(trailers(&Status::resource_exhausted(why))), None)),
+            }
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Some((Ok(trailers(&late())), None));
+        }
+        let piece = self.queue.pop_front().unwrap_or_default();
+        Some((Ok(Frame::data(piece)), Some(self)))
+    }
+
+    async fn part(&mut self) -> Result<Option<Part>, Status> {
+        let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
+        let result = if snapshot.blocks() {
+            let read = tokio::task::spawn_blocking(move || (snapshot.next(), snapshot));
+            let read = match self.deadline {
+                Some(deadline) => timeout_at(deadline, read).await.map_err(|_| late())?,
+                None => read.await,
+            };
+            let (result, back) = read.map_err(|_| Status::internal("reading the dataset stopped unexpectedly"))?;
+            self.snapshot = Some(back);
+            result
+        } else {
+            let result = snapshot.next();
+            self.snapshot = Some(snapshot);
+            result
+        };
+        result.map_err(|error: CatalogError| error.status())
+    }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("the caller's deadline passed before everything was sent")
+}
