@@ -17,6 +17,7 @@ const mayUse = {
   plane: ["arrow-c", "memory", "dissociated", "transport"],
   files: ["arrow-c"],
   tpch: ["arrow-c"],
+  flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   conformance: ["arrow-c", "memory", "dissociated", "transport"],
   node: ["arrow-c", "memory", "dissociated", "transport", "plane", "files"],
 };

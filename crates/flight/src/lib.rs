@@ -19,12 +19,14 @@ mod client;
 mod counted;
 mod decode;
 mod encode;
+mod endpoint;
 mod error;
 mod frames;
 mod info;
 mod location;
 mod runtime;
 mod server;
+mod shelf;
 
 pub use auth::{Authenticate, BoxFuture, Credentials, Denied};
 pub use catalog::{
@@ -34,10 +36,12 @@ pub use client::{CallOptions, Client, ClientOptions, ClientTls, Conversation, Ge
 pub use counted::ByteCounts;
 pub use decode::BatchDecoder;
 pub use encode::{Batches, Encoder};
+pub use endpoint::GrpcEndpoint;
 pub use error::{FlightError, Result};
 pub use frames::Message;
 pub use info::{Descriptor, Endpoint, Info, Shape};
 pub use location::{ControlUri, LOCATIONS_HEADER, Location, METADATA_ONLY_HEADER, REUSE_CONNECTION};
 pub use runtime::Runtime;
 pub use server::{Server, ServerOptions, ServerTls};
+pub use shelf::Shelf;
 pub use tokio_util::sync::CancellationToken as Cancellation;

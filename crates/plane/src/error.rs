@@ -91,6 +91,7 @@ impl PlaneError {
                 TransportError::OtherUser { .. } => "ERR_OTHER_USER",
                 TransportError::Framing(_) | TransportError::BadAddress { .. } => "ERR_PROTOCOL",
                 TransportError::Memory(error) => memory_code(error),
+                TransportError::Failed { code, .. } => code,
                 TransportError::TimedOut { .. } => "ERR_TIMEOUT",
                 TransportError::Unavailable { .. } => "ERR_TRANSPORT_UNAVAILABLE",
                 TransportError::BadUri { .. } => "ERR_INVALID_ARGUMENT",

@@ -168,6 +168,11 @@ impl Link {
         self.wire.lock().receiver.is_some()
     }
 
+    /// Whether the server hears of credits, and frees.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.wire.lock().receiver.as_ref().is_some_and(Receiver::is_extended)
+    }
+
     /// Watches for room to write while something could not be written, and only then.
     pub(crate) fn watch_for_room(&self, wire: &mut Wire) {
         let (Some(endpoint), Some(key)) = (&wire.endpoint, wire.key) else { return };
@@ -193,7 +198,8 @@ impl Link {
             receiver.cancel(&mut **endpoint);
         }
         self.flush_wire(&mut wire);
-        if wire.receiver.is_none() {
+        // Where nothing is lent, nothing that is under way has to be given back.
+        if wire.receiver.is_none() || wire.endpoint.as_ref().is_some_and(|endpoint| !endpoint.lends()) {
             self.hang_up(&mut wire);
         }
     }

@@ -78,6 +78,14 @@ pub enum TransportError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What the transport stands on reported an error, with a code of its own.
+    #[error("{message}")]
+    Failed {
+        /// The stable code.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
     /// The peer did not answer in time.
     #[error("no answer from {peer} within {after:?}")]
     TimedOut {

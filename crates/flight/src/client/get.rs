@@ -66,6 +66,11 @@ impl Get {
         self.schema.as_ref().map(Arc::clone)
     }
 
+    /// The first message, when it has the schema, as it arrived; once.
+    pub fn take_schema_message(&mut self) -> Option<Message> {
+        self.schema_message.take()
+    }
+
     /// The next message after the schema, dictionaries too, as it arrived: header and body are memory of this process, and nothing but
     /// their lengths was checked. `None` after the last.
     ///

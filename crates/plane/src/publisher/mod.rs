@@ -183,6 +183,11 @@ impl Publisher {
         self.path.as_deref()
     }
 
+    /// The schema of its batches, once there was one.
+    pub fn schema(&self) -> Option<arrow_schema::SchemaRef> {
+        self.state.lock().schema.as_ref().map(|(schema, _)| Arc::clone(&schema.arrow))
+    }
+
     /// Its memory.
     pub fn pool(&self) -> &Pool {
         &self.pool

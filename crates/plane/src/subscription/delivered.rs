@@ -11,6 +11,9 @@ use crate::publisher::MAX_QUEUED_BATCHES;
 const MAX_DELIVERED: usize = MAX_QUEUED_BATCHES;
 const MAX_DELIVERED_COST: u64 = 1 << 30;
 
+/// Batches, and bytes of their bodies, that may wait of a server that knows no credits.
+const MUCH: (usize, u64) = (64, 64 << 20);
+
 /// Batches that were delivered and not yet taken by the application. An honest publisher stops at its queue's bound; this
 /// is what stops another one.
 #[derive(Default)]
@@ -35,6 +38,16 @@ impl Delivered {
         // One of any size is what every queue takes.
         let bodies = if self.bodies == cost.1 { 0 } else { self.bodies };
         limit("bytes of bodies sent and not taken", bodies, MAX_DELIVERED_COST.max(queue))
+    }
+
+    /// More waits than a server may send that hears of no credits: nothing is read until less does.
+    pub(super) fn is_much(&self) -> bool {
+        self.batches.len() >= MUCH.0 || self.batches.len() > 1 && self.bodies >= MUCH.1
+    }
+
+    /// Little enough to read on.
+    pub(super) fn is_little(&self) -> bool {
+        self.batches.len() <= MUCH.0 / 2 && (self.batches.len() <= 1 || self.bodies <= MUCH.1 / 2)
     }
 
     /// How many there are.

@@ -71,6 +71,8 @@ struct State {
     draining: bool,
     /// Beats since anything was heard from the server.
     silence: u32,
+    /// Too much waits for the application: nothing is read.
+    paused: bool,
 }
 
 impl Subscription {
@@ -186,8 +188,13 @@ impl Subscription {
         }
         let Some(bytes) = state.delivered.take() else { return };
         let link = state.link.clone();
+        let resume = state.paused && state.delivered.is_little();
+        state.paused &= !resume;
         drop(state);
         let (Some(link), Some(lane)) = (link, self.lane.upgrade()) else { return };
+        if resume && let Some(this) = lane.subscription(self.id) {
+            this.read_on(&link, &lane);
+        }
         if let Some(receiver) = &mut link.wire.lock().receiver {
             // One without bytes counts as one byte, so that it is waited for as well.
             receiver.consumed(bytes.max(1));

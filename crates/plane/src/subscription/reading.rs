@@ -69,7 +69,13 @@ impl Subscription {
         }
         match (failure, result) {
             (Some(error), _) => self.end(state, &link, lane, Some(error)),
-            (None, Ok(())) => {}
+            (None, Ok(())) => {
+                // Whoever hears of credits stops by itself.
+                if state.delivered.is_much() && !link.is_extended() {
+                    state.paused = true;
+                    link.stop_reading();
+                }
+            }
             (None, Err(PlaneError::Transport(TransportError::Closed)))
                 if matches!(self.origin, Origin::Topic(_)) && !link.is_greeted() =>
             {
@@ -79,7 +85,9 @@ impl Subscription {
                 link.hang_up(&mut link.wire.lock());
                 self.emit(lane, Event::Retry);
             }
-            (None, Err(PlaneError::Transport(TransportError::Closed))) if self.options.reconnect => {
+            (None, Err(PlaneError::Transport(TransportError::Closed)))
+                if matches!(self.origin, Origin::Topic(_)) && self.options.reconnect =>
+            {
                 self.lost(state, &link, lane);
             }
             (None, Err(PlaneError::Transport(TransportError::Closed))) => {

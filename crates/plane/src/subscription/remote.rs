@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use arrowlane_transport::Endpoint;
+use arrowlane_transport::{Endpoint, Interest, Source};
 use parking_lot::Mutex;
 
-use super::{Origin, Subscription, SubscriptionOptions};
-use crate::{Lane, PlaneError, link::Wire};
+use super::{LINK, Origin, Subscription, SubscriptionOptions};
+use crate::{
+    Lane, PlaneError,
+    link::{Link, Wire},
+};
 
 /// Beats without a sign of life, after which a server is taken for dead: one that beats as well, and one that does not.
 const SILENT_BEATS: (u32, u32) = (10, 30);
@@ -57,6 +60,17 @@ impl Subscription {
         }
     }
 
+    /// What arrived is looked at again.
+    pub(super) fn read_on(self: &Arc<Self>, link: &Arc<Link>, lane: &Arc<Lane>) {
+        let mut wire = link.wire.lock();
+        let Wire { endpoint: Some(endpoint), key: key @ None, .. } = &mut *wire else { return };
+        let source: Arc<dyn Source> = self.clone();
+        match lane.reactor().watch(endpoint.descriptor(), Interest::Read, source, LINK) {
+            Ok(watched) => *key = Some(watched),
+            Err(error) => tracing::error!(%error, "a connection cannot be read any more"),
+        }
+    }
+
     /// Once a second: shows the server that this side lives, and gives it up when it has shown nothing for long. A busy
     /// application does not matter: this is the thread that reads.
     pub(crate) fn beat(&self, lane: &Arc<Lane>) {
@@ -64,6 +78,9 @@ impl Subscription {
         let mut state = self.state.lock();
         let Some(link) = state.link.clone() else { return };
         if state.ended {
+            return;
+        }
+        if state.paused {
             return;
         }
         state.silence += 1;

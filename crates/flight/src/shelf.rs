@@ -1,0 +1,160 @@
+//! The datasets of a data server, as Flight offers them.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use arrowlane_plane::{
+    PlaneError,
+    server::{Dataset, DatasetBuilder, DatasetOptions, Offer, Refused, Server},
+};
+use bytes::Bytes;
+
+use crate::{Caller, Catalog, CatalogError, Description, Locations, Minted, Part, Sink, Snapshot};
+
+/// What a [`Server`] offers, for a Flight service beside it. Tickets are the data server's own, so a ticket of `GetFlightInfo`
+/// is taken at every data URI, and by `DoGet`.
+pub struct Shelf {
+    server: Arc<Server>,
+    /// How uploads are kept; `None` takes none.
+    uploads: Option<DatasetOptions>,
+}
+
+impl Shelf {
+    /// For that server. Uploads (`DoPut`) are kept as `uploads` says, each under the name that its client gives.
+    pub fn new(server: Arc<Server>, uploads: Option<DatasetOptions>) -> Self {
+        Self { server, uploads }
+    }
+
+    fn offer(&self, name: &str) -> Result<Offer, CatalogError> {
+        self.server.offer(name).ok_or_else(|| CatalogError::NotFound(format!("there is no dataset {name:?}")))
+    }
+}
+
+fn describe(offer: &Offer) -> Description {
+    match offer {
+        Offer::Dataset(dataset) => Description {
+            schema: Arc::clone(dataset.schema()),
+            rows: Some(dataset.rows()),
+            bytes: Some(dataset.bytes()),
+            ordered: true,
+        },
+        Offer::Topic(publisher) => Description {
+            schema: publisher.schema().unwrap_or_else(|| Arc::new(Schema::empty())),
+            rows: None,
+            bytes: None,
+            ordered: true,
+        },
+    }
+}
+
+fn failed(error: PlaneError) -> CatalogError {
+    match error.code() {
+        "ERR_OUT_OF_MEMORY" => CatalogError::Exhausted(error.to_string()),
+        "ERR_SCHEMA_MISMATCH" | "ERR_ARROW" => CatalogError::Invalid(error.to_string()),
+        _ => CatalogError::Failed(error.to_string()),
+    }
+}
+
+impl Catalog for Shelf {
+    fn list(&self, _caller: &Caller) -> Result<Vec<String>, CatalogError> {
+        Ok(self.server.offers().into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn describe(&self, name: &str, _caller: &Caller) -> Result<Description, CatalogError> {
+        self.offer(name).map(|offer| describe(&offer))
+    }
+
+    fn mint(&self, name: &str, caller: &Caller) -> Result<Minted, CatalogError> {
+        let description = self.describe(name, caller)?;
+        let minted = self.server.mint(name, caller.identity.as_deref()).map_err(failed)?;
+        let minted = minted.ok_or_else(|| CatalogError::NotFound(format!("there is no dataset {name:?}")))?;
+        let locations = match caller.locations {
+            Locations::Inline => Vec::new(),
+            Locations::Combined => self.server.uris(),
+            Locations::Split => self.server.uris(),
+        };
+        let expires = SystemTime::now().checked_add(minted.life);
+        Ok(Minted { description, ticket: Bytes::from(minted.ticket), expires, locations })
+    }
+
+    fn redeem(&self, ticket: &[u8], caller: &Caller) -> Result<Box<dyn Snapshot>, CatalogError> {
+        match self.server.redeem(ticket, caller.identity.as_deref()) {
+            Ok(Offer::Dataset(dataset)) => Ok(Box::new(Reading::of(dataset, caller.metadata_only))),
+            Ok(Offer::Topic(_)) => Err(CatalogError::Unsupported(
+                "this is a topic, whose stream goes on: subscribe to it at one of its data URIs".into(),
+            )),
+            Err(error @ Refused::Unknown) => Err(CatalogError::NotFound(error.to_string())),
+            Err(error @ Refused::Stolen) => Err(CatalogError::NotPermitted(error.to_string())),
+        }
+    }
+
+    fn put(&self, name: &str, schema: SchemaRef, _caller: &Caller) -> Result<Box<dyn Sink>, CatalogError> {
+        let Some(uploads) = &self.uploads else {
+            return Err(CatalogError::NotPermitted("this server takes no uploads".into()));
+        };
+        let options = DatasetOptions { name: name.to_owned(), ..uploads.clone() };
+        let mut builder = self.server.dataset(options).map_err(failed)?;
+        builder.expect(&schema).map_err(failed)?;
+        Ok(Box::new(Upload { server: Arc::clone(&self.server), name: name.to_owned(), builder }))
+    }
+}
+
+/// A dataset on its way to one client.
+struct Reading {
+    dataset: Arc<Dataset>,
+    metadata_only: bool,
+    next: usize,
+    ready: VecDeque<Part>,
+}
+
+impl Reading {
+    fn of(dataset: Arc<Dataset>, metadata_only: bool) -> Self {
+        Self { dataset, metadata_only, next: 0, ready: VecDeque::new() }
+    }
+}
+
+impl Snapshot for Reading {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.dataset.schema())
+    }
+
+    fn next(&mut self) -> Result<Option<Part>, CatalogError> {
+        if self.ready.is_empty() && self.next < self.dataset.batches() {
+            for message in self.dataset.messages(self.next).map_err(failed)? {
+                let body = if self.metadata_only { Vec::new() } else { message.body };
+                self.ready.push_back(Part { header: message.header.into(), body, app_metadata: Bytes::new() });
+            }
+            self.next += 1;
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+}
+
+/// A dataset on its way from a client.
+struct Upload {
+    server: Arc<Server>,
+    name: String,
+    builder: DatasetBuilder,
+}
+
+impl Sink for Upload {
+    fn batch(&mut self, batch: RecordBatch, _app_metadata: Bytes) -> Result<Option<Bytes>, CatalogError> {
+        self.builder.push(&batch, Vec::new()).map_err(failed)?;
+        Ok(None)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Option<Bytes>, CatalogError> {
+        let Self { server, name, builder } = *self;
+        server.put(&name, Offer::Dataset(builder.finish().map_err(failed)?));
+        Ok(None)
+    }
+}
