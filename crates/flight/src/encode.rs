@@ -77,27 +77,33 @@ pub(crate) fn schema_part(schema: &Schema) -> Part {
     Part { header: encode_schema(schema).into(), ..Part::default() }
 }
 
-/// A schema as Flight embeds it: the IPC format's framing around the message, or the message alone, as some write it.
+/// A schema as Flight embeds it: the IPC format's framing around the message (the older one too), or the message alone.
 ///
 /// # Errors
 /// Says what is wrong with the bytes.
 pub(crate) fn read_schema(bytes: &[u8]) -> Result<SchemaRef, FlightError> {
-    let wrong = |text: String| FlightError::Protocol(format!("a schema that cannot be read: {text}"));
-    let body = match bytes {
-        [0xFF, 0xFF, 0xFF, 0xFF, rest @ ..] => rest,
-        other => other,
-    };
-    let flatbuffer = match body.split_first_chunk::<4>() {
-        Some((length, rest)) => match usize::try_from(u32::from_le_bytes(*length)) {
-            Ok(length) if length <= rest.len() && length > 8 => &rest[..length],
-            _ => bytes,
-        },
-        None => return Err(wrong(format!("{} bytes", bytes.len()))),
-    };
+    fn behind_length(bytes: &[u8]) -> Option<&[u8]> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)
+    }
+    match bytes.strip_prefix(&[0xFF; 4]) {
+        Some(framed) => read_schema_message(behind_length(framed).unwrap_or_default()),
+        // A message starts with an offset, which looks like a length: only one of the two can be read.
+        None => read_schema_message(bytes)
+            .or_else(|error| behind_length(bytes).and_then(|rest| read_schema_message(rest).ok()).ok_or(error)),
+    }
+}
+
+/// A bare `Message` flatbuffer that is a schema.
+///
+/// # Errors
+/// Says what is wrong with the bytes.
+pub(crate) fn read_schema_message(flatbuffer: &[u8]) -> Result<SchemaRef, FlightError> {
+    let wrong = |text: &str| FlightError::Protocol(format!("a schema that cannot be read: {text}"));
     match decode_message(flatbuffer, &Limits::default()) {
         Ok((Header::Schema(decoded), _)) => Ok(decoded.schema),
-        Ok(_) => Err(wrong("the message is another one".into())),
-        Err(error) => Err(wrong(error.to_string())),
+        Ok(_) => Err(wrong("the message is another one")),
+        Err(error) => Err(wrong(&error.to_string())),
     }
 }
 
@@ -175,5 +181,34 @@ where
 
     fn blocks(&self) -> bool {
         self.blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_schema::{DataType, Field};
+
+    #[test]
+    fn a_schema_is_read_in_every_framing_that_is_in_use() {
+        let schema = Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, false)]);
+        let framed = write_schema(&schema);
+        for bytes in [&framed[..], &framed[4..], &framed[8..], &encode_schema(&schema)] {
+            assert_eq!(*read_schema(bytes).unwrap(), schema);
+        }
+        for bytes in [&b""[..], b"\0", &[0xFF; 8], &framed[..20], &framed[12..]] {
+            assert!(read_schema(bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_body_is_the_batch_s_own_memory() {
+        let values = arrow_array::Int64Array::from_iter_values(0..1000);
+        let start = values.values().as_ptr().cast::<u8>();
+        let batch = RecordBatch::try_from_iter([("a", Arc::new(values) as _)]).unwrap();
+        let parts = Encoder::new(batch.schema()).batch(&batch).unwrap();
+        assert_eq!(parts.len(), 1);
+        assert!(parts[0].body.iter().any(|piece| piece.as_ptr() == start));
+        assert_eq!(parts[0].body_length(), 8000);
     }
 }

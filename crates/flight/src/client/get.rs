@@ -16,8 +16,8 @@ use tonic::{Code, Status};
 
 use super::call::Call;
 use super::{CallOptions, Client, Failure};
-use crate::encode::read_schema;
-use crate::frames::{MAX_MESSAGE, Message, MessageLimits, Messages, Stopped};
+use crate::encode::read_schema_message;
+use crate::frames::{MAX_MESSAGE, Malformed, Message, MessageLimits, Messages, Stopped};
 use crate::{BatchDecoder, FlightError, Result, Runtime};
 
 /// Data as it arrives. Dropping it ends the call.
@@ -55,7 +55,7 @@ impl Get {
         let mut get =
             Self { answers, schema_message: None, schema: None, decoder, _runtime: client.runtime.clone() };
         if let Some(first) = first {
-            get.schema = Some(read_schema(&first.header)?);
+            get.schema = Some(read_schema_message(&first.header)?);
             get.schema_message = Some(first);
         }
         Ok(get)
@@ -121,10 +121,11 @@ impl Answers {
                     Ok(Some(message)) => Ok(Some(message)),
                     Ok(None) => ended(messages).map(|()| None),
                     // A stream that ends in the middle may still say why.
-                    Err(Stopped::Malformed(error)) => {
+                    Err(Stopped::Malformed(Malformed::CutOff)) => {
                         ended(messages)?;
-                        Err(FlightError::Protocol(error.to_string()).into())
+                        Err(FlightError::Protocol(Malformed::CutOff.to_string()).into())
                     }
+                    Err(Stopped::Malformed(error)) => Err(FlightError::Protocol(error.to_string()).into()),
                     Err(Stopped::Broken(status)) => Err(status.into()),
                 }
             })
