@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! A suite is a list of promises. An implementation says how to make what is tested, and gets one test per promise
-//! ([`transport_suite!`]). The promises are those of the trait's documentation and no others: what a suite asks for, users
+//! ([`delivery_suite!`]; [`transport_suite!`] where memory is lent). The promises are those of the trait's documentation and no others: what a suite asks for, users
 //! of the trait may rely on.
 //!
 //! | module        | what it is |

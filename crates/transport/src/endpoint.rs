@@ -46,7 +46,9 @@ pub trait Endpoint: Outbox + Send {
         self.queued()
     }
 
-    /// Whether [`flush`](Endpoint::flush) waits for the descriptor to become writable (and not for the peer).
+    /// Whether [`flush`](Endpoint::flush) waits for the descriptor to become writable (and not for the peer). Never true
+    /// for an endpoint that watches for room itself: its descriptor polls readable when there is some, and
+    /// [`receive`](Endpoint::receive) goes on with what is queued.
     fn wants_write(&self) -> bool;
 
     /// Whether [`flush`](Endpoint::flush) stopped for a reason that no descriptor tells the end of: it is to be called again
@@ -55,7 +57,8 @@ pub trait Endpoint: Outbox + Send {
         false
     }
 
-    /// Queues the server's first message: its URI. Nothing where clients of this transport know it already.
+    /// Queues the server's first message: its URI. Nothing where clients of this transport know it already: there a
+    /// client's endpoint hands the URI that it connected to on as the [greeting](Inbox::greeting).
     fn greet(&mut self, _uri: &str) {}
 
     /// The process at the other end, where the system says.

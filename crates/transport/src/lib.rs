@@ -13,6 +13,7 @@
 //! |-----------|------------|--------|
 //! | `inproc:` | [`inproc`] | lent: the same region, in one process |
 //! | `shm:`    | [`shm`]    | lent: sealed memfds, handed over once per segment |
+//! | `tcp:`    | [`tcp`]    | sent, over any network; TLS on request |
 
 #![cfg(unix)]
 
@@ -22,7 +23,9 @@ pub mod frame;
 pub mod inproc;
 mod reactor;
 pub mod shm;
+mod stream;
 pub mod system;
+pub mod tcp;
 mod transport;
 
 pub use endpoint::{Endpoint, Inbox, Loan, Progress};

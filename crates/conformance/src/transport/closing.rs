@@ -4,7 +4,7 @@ use arrowlane_transport::{Endpoint, TransportError};
 
 use super::{
     Pair,
-    driver::{Got, Seen, readable, wait_readable},
+    driver::{Got, Seen, wait_readable},
 };
 
 /// Receives until the end; `Closed` it has to be.
@@ -48,9 +48,11 @@ pub fn the_end_is_seen_after_everything_was_delivered(make_pair: &dyn Fn() -> Pa
 /// What a peer still has to be told does not hide what it said before it went.
 pub fn the_end_is_seen_even_while_answers_are_owed(make_pair: &dyn Fn() -> Pair) {
     let (mut server, mut client, pool) = make_pair();
-    pool.grow(1).expect("memory");
-    let block = pool.try_allocate(1).expect("block");
-    server.lend(&pool, &block).expect("lent");
+    if server.lends() {
+        pool.grow(1).expect("memory");
+        let block = pool.try_allocate(1).expect("block");
+        server.lend(&pool, &block).expect("lent");
+    }
     for number in 0..100 {
         server.tagged(number, &[&[0; 10_000]]);
     }
@@ -78,7 +80,6 @@ pub fn sending_to_a_peer_that_is_gone_is_an_error_and_no_signal(make_pair: &dyn 
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(readable(&*server));
     to_the_end(&mut *server, &mut Seen::default());
 }
 
@@ -94,7 +95,9 @@ pub fn dropping_both_ends_frees_what_was_queued(make_pair: &dyn Fn() -> Pair) {
             }
         }
         for block in &blocks {
-            server.lend(&pool, block).expect("lent");
+            if server.lends() {
+                server.lend(&pool, block).expect("lent");
+            }
             server.tagged(1, &[&[0; 100]]);
         }
         server.flush().expect("flush");
@@ -102,7 +105,9 @@ pub fn dropping_both_ends_frees_what_was_queued(make_pair: &dyn Fn() -> Pair) {
         client.tagged(1, &[b"queued"]);
         server.metadata(&[&[0; 1 << 20]]);
         server.flush().expect("flush");
-        server.retire(1);
+        if server.lends() {
+            server.retire(1);
+        }
         if server_first {
             drop(server);
             drop(client);

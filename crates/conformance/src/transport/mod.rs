@@ -10,9 +10,10 @@ use arrowlane_memory::Pool;
 use arrowlane_transport::Endpoint;
 use parking_lot::Mutex;
 
-pub use driver::{Got, Seen, pump, readable, wait_readable};
+pub use driver::{Got, Seen, pump, readable, wait_greeted, wait_readable};
 
-/// Two connected ends and a pool. The first end is the server's: it lends blocks of the pool.
+/// Two connected ends and a pool. The first end is the server's: it lends blocks of the pool, where it lends. The client's
+/// greeting was read.
 pub type Pair = (Box<dyn Endpoint>, Box<dyn Endpoint>, Pool);
 
 /// A promise.
@@ -27,24 +28,21 @@ pub fn check(promise: Promise, make_pair: &dyn Fn() -> Pair) {
     assert_eq!(arrowlane_memory::counters::snapshot(), before, "memory was left behind");
 }
 
-/// Makes a test of each of the suite's promises; give it a function that returns a [`Pair`].
+/// Makes a test of each promise of every transport; give it a function that returns a [`Pair`].
+///
+/// Those that concern lent memory are not among them: see [`transport_suite!`](crate::transport_suite).
 #[macro_export]
-macro_rules! transport_suite {
+macro_rules! delivery_suite {
     ($make_pair:expr) => {
-        $crate::transport_suite!(@ $make_pair;
+        $crate::promise_tests!($make_pair;
             messages_arrive_whole_and_in_order,
             large_messages_arrive_whole,
+            bodies_arrive_whole_and_aligned_and_their_parts_are_let_go,
             both_directions_are_independent,
             the_descriptor_is_readable_exactly_when_there_is_something,
             a_budget_bounds_what_one_call_reads,
             a_peer_that_does_not_read_loses_nothing_and_blocks_nobody,
             an_error_of_the_inbox_comes_back,
-            lent_bytes_are_read_where_they_lie,
-            blocks_of_many_segments_can_be_lent_at_once,
-            addresses_outside_what_was_lent_are_refused,
-            a_retired_segment_is_acknowledged_and_its_number_used_again,
-            a_segment_that_the_peer_never_knew_needs_no_acknowledgement,
-            loans_outlive_retirement_and_connection,
             the_end_is_seen_after_everything_was_delivered,
             the_end_is_seen_even_while_answers_are_owed,
             sending_to_a_peer_that_is_gone_is_an_error_and_no_signal,
@@ -53,7 +51,30 @@ macro_rules! transport_suite {
             an_end_may_move_between_threads,
         );
     };
-    (@ $make_pair:expr; $($promise:ident,)*) => {
+}
+
+/// Makes a test of each promise of a transport that lends memory: those of [`delivery_suite!`](crate::delivery_suite), and
+/// what lending is.
+#[macro_export]
+macro_rules! transport_suite {
+    ($make_pair:expr) => {
+        $crate::delivery_suite!($make_pair);
+        $crate::promise_tests!($make_pair;
+            lent_bytes_are_read_where_they_lie,
+            blocks_of_many_segments_can_be_lent_at_once,
+            addresses_outside_what_was_lent_are_refused,
+            a_retired_segment_is_acknowledged_and_its_number_used_again,
+            a_segment_that_the_peer_never_knew_needs_no_acknowledgement,
+            loans_outlive_retirement_and_connection,
+        );
+    };
+}
+
+/// A test for each promise that is named.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! promise_tests {
+    ($make_pair:expr; $($promise:ident,)*) => {
         $(
             #[test]
             fn $promise() {

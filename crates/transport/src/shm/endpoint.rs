@@ -14,7 +14,7 @@ use arrowlane_memory::{
 use bytes::Bytes;
 
 use super::{
-    input::{Input, Item, Read},
+    input::{Input, Item},
     lent::{Lent, segment_number},
     listener::check_peer,
     output::{Flushed, Output},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     Endpoint, Inbox, Loan, Progress, TransportError,
     frame::{Kind, MAX_PAYLOAD, MAX_REPLY},
+    stream::Read,
 };
 
 /// Acknowledgements that may wait because the peer does not read them. Ours come one at a time.

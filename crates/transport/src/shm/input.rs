@@ -9,16 +9,15 @@ use std::{
 use arrowlane_memory::Growing;
 use bytes::Bytes;
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, recvmsg};
 
 use crate::{
     TransportError,
     frame::{HEADER, Header, Kind, MAX_BODY},
+    stream::{Buffer, Read, SHORT, read_body},
     system::{RECEIVING, keep_from_children},
 };
 
-/// First size of the buffer; it grows as the bytes of a longer frame really arrive, never on a peer's word.
-const INITIAL: usize = 64 << 10;
 /// Most descriptors that may wait for their frame. Ours come one at a time.
 const MAX_DESCRIPTORS: usize = 4;
 
@@ -27,23 +26,10 @@ pub(super) struct Input {
     longest: usize,
     /// Whether bodies may follow frames.
     takes_bodies: bool,
-    buffer: Vec<u8>,
-    /// Unread bytes are `buffer[start..end]`.
-    start: usize,
-    end: usize,
+    buffer: Buffer,
     descriptors: VecDeque<OwnedFd>,
     /// A body that has not arrived as a whole, and its tag. While there is one, the buffer is read empty.
     body: Option<(u64, Growing)>,
-}
-
-pub(super) enum Read {
-    /// So many bytes, and whether they may be all that there were.
-    Some {
-        bytes: usize,
-        emptied: bool,
-    },
-    Nothing,
-    Ended,
 }
 
 /// What arrived as a whole.
@@ -54,13 +40,10 @@ pub(super) enum Item {
     Body(u64, Bytes),
 }
 
-/// Fewer bytes than this came because there were no more.
-const SHORT: usize = 4096;
-
 impl Input {
     /// Nothing read yet; frames of up to `longest` bytes are taken, and bodies behind them where `takes_bodies`.
     pub(super) fn new(longest: usize, takes_bodies: bool) -> Self {
-        Self { longest, takes_bodies, buffer: Vec::new(), start: 0, end: 0, descriptors: VecDeque::new(), body: None }
+        Self { longest, takes_bodies, buffer: Buffer::default(), descriptors: VecDeque::new(), body: None }
     }
 
     /// Reads once.
@@ -68,23 +51,11 @@ impl Input {
         if let Some((_, body)) = &mut self.body {
             return read_body(body, socket);
         }
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            if self.buffer.len() > 8 * INITIAL {
-                self.buffer.truncate(INITIAL);
-                self.buffer.shrink_to_fit();
-            }
-        } else if self.start > 0 && self.buffer.len() - self.end < INITIAL / 2 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        if self.buffer.len() - self.end < INITIAL / 2 {
-            self.buffer.resize((self.buffer.len() * 2).max(INITIAL), 0);
-        }
+        let room = self.buffer.room();
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
-            let mut parts = [IoSliceMut::new(&mut self.buffer[self.end..])];
+            let mut parts = [IoSliceMut::new(room)];
             match recvmsg(&socket, &mut parts, &mut control, RECEIVING) {
                 Ok(received) => break received,
                 Err(rustix::io::Errno::INTR) => {}
@@ -112,8 +83,8 @@ impl Input {
         if self.descriptors.len() > MAX_DESCRIPTORS {
             return Err(TransportError::Framing("descriptors that no frame asked for".into()));
         }
-        self.end += received.bytes;
         let bytes = received.bytes;
+        self.buffer.filled(bytes);
         Ok(if bytes == 0 { Read::Ended } else { Read::Some { bytes, emptied: bytes < SHORT } })
     }
 
@@ -122,7 +93,7 @@ impl Input {
         if self.body.is_some() {
             return self.next_of_body();
         }
-        let unread = &self.buffer[self.start..self.end];
+        let unread = self.buffer.unread();
         let Some(header) = unread.first_chunk::<HEADER>() else { return Ok(None) };
         let header = Header::decode(header)?;
         if header.length > self.longest {
@@ -134,22 +105,23 @@ impl Input {
         if unread.len() < HEADER + header.length {
             return Ok(None);
         }
-        let payload = self.start + HEADER..self.start + HEADER + header.length;
-        self.start = payload.end;
+        self.buffer.take(HEADER);
+        let payload = self.buffer.take(header.length);
         if header.kind != Kind::Body {
             return Ok(Some(Item::Frame(header, payload)));
         }
         if !self.takes_bodies {
             return Err(TransportError::Framing("a subscriber sends no bodies".into()));
         }
-        self.body = Some((header.tag, Growing::new(announced(&self.buffer[payload])?)));
+        self.body = Some((header.tag, Growing::new(announced(self.buffer.bytes(payload))?)));
         self.next_of_body()
     }
 
     /// Takes what is in the buffer of a body; the body, when that was the rest of it.
     fn next_of_body(&mut self) -> Result<Option<Item>, TransportError> {
         let Some((tag, mut body)) = self.body.take() else { return Ok(None) };
-        self.start += body.append(&self.buffer[self.start..self.end])?;
+        let taken = body.append(self.buffer.unread())?;
+        self.buffer.take(taken);
         if body.missing() > 0 {
             self.body = Some((tag, body));
             return Ok(None);
@@ -158,7 +130,7 @@ impl Input {
     }
 
     pub(super) fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
-        &self.buffer[range]
+        self.buffer.bytes(range)
     }
 
     pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
@@ -173,24 +145,4 @@ fn announced(payload: &[u8]) -> Result<usize, TransportError> {
         .map_err(|_| TransportError::Framing("a body's payload must be its length in 8 bytes".into()))?;
     let fits = usize::try_from(length).ok().filter(|_| length <= MAX_BODY);
     fits.ok_or_else(|| TransportError::Framing(format!("a body of {length} bytes is over the limit of {MAX_BODY}")))
-}
-
-/// Reads once, straight to where the body is to lie.
-fn read_body(body: &mut Growing, socket: impl AsFd) -> Result<Read, TransportError> {
-    let room = body.spare()?;
-    let asked = room.len();
-    loop {
-        match recv(&socket, &mut *room, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => return Ok(Read::Ended),
-            Ok((_, bytes)) => {
-                // SAFETY: the system wrote so many bytes to the start of `room`, which is what `spare` returned last.
-                unsafe { body.advance(bytes) };
-                return Ok(Read::Some { bytes, emptied: bytes < asked.min(SHORT) });
-            }
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(Read::Nothing),
-            Err(Errno::CONNRESET) => return Ok(Read::Ended),
-            Err(error) => return Err(TransportError::io("recv", error)),
-        }
-    }
 }

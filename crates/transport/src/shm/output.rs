@@ -1,34 +1,27 @@
 //! Messages on their way to the socket.
 
 use std::{
-    collections::VecDeque,
     io::IoSlice,
+    ops::ControlFlow,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, send, sendmsg};
 
 use crate::{
     TransportError,
     frame::{Header, Kind},
+    stream::{Gather, SMALL},
     system::QUIETLY,
 };
-
-/// Bodies up to this are copied behind what is queued before them: that costs less than a system call.
-const SMALL: usize = 8 << 10;
-/// Parts of a body that go to the system at a time.
-const PARTS: usize = 64;
 
 /// Frames in order. A run that begins with a descriptor waits until the one before it was acknowledged: descriptors in
 /// flight count against a limit of the user's, not of the process's.
 #[derive(Default)]
 pub(super) struct Output {
-    runs: VecDeque<Run>,
-    queued: usize,
-    /// Those among `queued` that are parts of bodies, and lie where they lay.
-    uncopied: usize,
+    gather: Gather<Option<Descriptor>>,
     unacknowledged: usize,
     /// Answers put out since the queue was last empty.
     replies: usize,
@@ -36,48 +29,6 @@ pub(super) struct Output {
 
 /// Something whose descriptor travels with a run's first byte.
 pub(super) type Descriptor = Arc<dyn AsFd + Send + Sync>;
-
-#[derive(Default)]
-struct Run {
-    bytes: Vec<u8>,
-    sent: usize,
-    descriptor: Option<Descriptor>,
-    /// What follows the bytes. Each part is let go of as soon as it is with the system.
-    body: VecDeque<Bytes>,
-}
-
-impl Run {
-    fn is_sent(&self) -> bool {
-        self.sent == self.bytes.len() && self.body.is_empty()
-    }
-
-    /// Hands over as much as there is room for.
-    fn put(&self, outlet: &impl Outlet) -> rustix::io::Result<usize> {
-        if self.body.is_empty() {
-            return outlet.put(&[IoSlice::new(&self.bytes[self.sent..])], self.descriptor.as_ref());
-        }
-        let rest = Some(&self.bytes[self.sent..]).filter(|rest| !rest.is_empty());
-        let parts = rest.into_iter().chain(self.body.iter().map(|part| &part[..]));
-        let parts: Vec<_> = parts.take(PARTS).map(IoSlice::new).collect();
-        outlet.put(&parts, self.descriptor.as_ref())
-    }
-
-    /// Forgets what was handed over; how much of it were parts of the body.
-    fn advance(&mut self, sent: usize) -> usize {
-        let of_bytes = sent.min(self.bytes.len() - self.sent);
-        self.sent += of_bytes;
-        let mut left = sent - of_bytes;
-        while let Some(part) = self.body.front_mut().filter(|_| left > 0) {
-            let now = left.min(part.len());
-            part.advance(now);
-            left -= now;
-            if part.is_empty() {
-                self.body.pop_front();
-            }
-        }
-        sent - of_bytes
-    }
-}
 
 /// What stopped [`Output::flush`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,16 +51,9 @@ pub(super) trait Outlet {
 
 impl Output {
     pub(super) fn frame(&mut self, kind: Kind, tag: u64, parts: &[&[u8]]) {
-        if self.runs.back().is_none_or(|run| !run.body.is_empty()) {
-            self.runs.push_back(Run::default());
-        }
-        let Some(run) = self.runs.back_mut() else { return };
         let length = parts.iter().map(|p| p.len()).sum();
-        run.bytes.extend_from_slice(&Header { length, kind, tag }.encode());
-        for part in parts {
-            run.bytes.extend_from_slice(part);
-        }
-        self.queued += crate::frame::HEADER + length;
+        self.gather.copy(&[&Header { length, kind, tag }.encode()]);
+        self.gather.copy(parts);
     }
 
     /// A tagged message whose parts are not copied, unless they are small.
@@ -120,11 +64,7 @@ impl Output {
             return self.frame(Kind::Tagged, tag, &parts);
         }
         self.frame(Kind::Body, tag, &[&(length as u64).to_le_bytes()]);
-        self.queued += length;
-        self.uncopied += length;
-        if let Some(run) = self.runs.back_mut() {
-            run.body.extend(parts.into_iter().filter(|part| !part.is_empty()));
-        }
+        self.gather.append(parts);
     }
 
     /// A frame without a payload that answers the peer's.
@@ -135,17 +75,17 @@ impl Output {
 
     /// Answers that may still be here.
     pub(super) fn replies(&self) -> usize {
-        if self.queued == 0 { 0 } else { self.replies }
+        if self.gather.queued() == 0 { 0 } else { self.replies }
     }
 
     /// Lends a segment of `length` bytes.
     pub(super) fn segment(&mut self, number: u16, length: usize, segment: Descriptor) {
-        self.runs.push_back(Run { descriptor: Some(segment), ..Run::default() });
+        self.gather.begin(Some(segment));
         self.frame(Kind::Segment, u64::from(number), &[&(length as u64).to_le_bytes()]);
     }
 
     pub(super) fn returns(&mut self, page: OwnedFd) {
-        self.runs.push_back(Run { descriptor: Some(Arc::new(page)), ..Run::default() });
+        self.gather.begin(Some(Arc::new(page)));
         self.frame(Kind::Returns, 0, &[]);
     }
 
@@ -159,50 +99,41 @@ impl Output {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queued
+        self.gather.queued()
     }
 
     /// As [`queued`](Self::queued), without bodies that lie in somebody else's memory.
     pub(super) fn copied(&self) -> usize {
-        self.queued - self.uncopied
+        self.gather.copied()
     }
 
     pub(super) fn flush(&mut self, outlet: &impl Outlet) -> Result<Flushed, TransportError> {
-        loop {
-            let only = self.runs.len() == 1;
-            let Some(run) = self.runs.front_mut() else { return Ok(Flushed::All) };
-            if run.descriptor.is_some() && self.unacknowledged > 0 {
-                return Ok(Flushed::Acknowledgement);
+        let unacknowledged = &mut self.unacknowledged;
+        let stopped = self.gather.flush(|parts, descriptor| {
+            if descriptor.is_some() && *unacknowledged > 0 {
+                return Ok(ControlFlow::Break(Flushed::Acknowledgement));
             }
-            while !run.is_sent() {
-                match run.put(outlet) {
+            loop {
+                match outlet.put(parts, descriptor.as_ref()) {
                     Ok(sent) => {
-                        self.uncopied -= run.advance(sent);
-                        self.queued -= sent;
-                        if run.descriptor.take().is_some() {
-                            self.unacknowledged += 1;
+                        if descriptor.take().is_some() {
+                            *unacknowledged += 1;
                         }
+                        return Ok(ControlFlow::Continue(sent));
                     }
                     Err(rustix::io::Errno::INTR) => {}
-                    Err(rustix::io::Errno::AGAIN) => return Ok(Flushed::SocketFull),
+                    Err(rustix::io::Errno::AGAIN) => return Ok(ControlFlow::Break(Flushed::SocketFull)),
                     // They become fewer as peers, perhaps of other processes, read theirs.
-                    Err(rustix::io::Errno::TOOMANYREFS) => return Ok(Flushed::InFlight),
+                    Err(rustix::io::Errno::TOOMANYREFS) => return Ok(ControlFlow::Break(Flushed::InFlight)),
                     Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(TransportError::Closed),
                     Err(error) => return Err(TransportError::io("send", error)),
                 }
             }
-            if only {
-                // The usual case: keep the buffer, unless a burst made it large.
-                run.bytes.clear();
-                run.sent = 0;
-                if run.bytes.capacity() > 1 << 20 {
-                    run.bytes.shrink_to(1 << 16);
-                }
-                self.replies = 0;
-                return Ok(Flushed::All);
-            }
-            self.runs.pop_front();
+        })?;
+        if stopped.is_none() {
+            self.replies = 0;
         }
+        Ok(stopped.unwrap_or(Flushed::All))
     }
 }
 

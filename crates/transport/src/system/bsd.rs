@@ -220,7 +220,12 @@ pub fn stream_socket() -> Result<OwnedFd, Errno> {
     made(socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?)
 }
 
-/// Two of them, connected.
+/// A stream socket of the internet that does not block.
+pub(crate) fn internet_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    made(socket_with(family, SocketType::STREAM, SocketFlags::empty(), None)?)
+}
+
+/// Two unix stream sockets, connected.
 pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (one, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
     Ok((made(one)?, made(other)?))
@@ -238,6 +243,11 @@ fn made(socket: OwnedFd) -> Result<OwnedFd, Errno> {
     #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
     sockopt::set_socket_nosigpipe(&socket, true)?;
     Ok(socket)
+}
+
+/// Whether something written to this internet socket may not have arrived: not asked here.
+pub(crate) fn has_unsent(_socket: impl AsFd) -> bool {
+    true
 }
 
 /// Marks a received descriptor.

@@ -12,6 +12,7 @@ use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     fs::{Stat, inotify},
     io::Errno,
+    ioctl::{Getter, Opcode, ioctl},
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, accept_with, socket_with, socketpair, sockopt,
     },
@@ -184,7 +185,12 @@ pub fn stream_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
-/// Two of them, connected.
+/// A stream socket of the internet that does not block.
+pub(crate) fn internet_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+/// Two unix stream sockets, connected.
 pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
@@ -192,6 +198,13 @@ pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// The next connection, as a socket that does not block.
 pub fn accept_stream(listener: impl AsFd) -> Result<OwnedFd, Errno> {
     accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+/// Whether the peer's system has not acknowledged all that was written to this internet socket.
+pub(crate) fn has_unsent(socket: impl AsFd) -> bool {
+    // SAFETY: TIOCOUTQ (SIOCOUTQ for sockets) stores one int, and nothing else happens.
+    let asked = unsafe { ioctl(socket, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
+    asked.is_ok_and(|bytes| bytes > 0)
 }
 
 /// Received descriptors were marked as they came.

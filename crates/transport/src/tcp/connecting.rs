@@ -1,0 +1,137 @@
+//! The way to a server, without waiting.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::io::Errno;
+
+use super::{address, socket};
+use crate::{
+    Interest, TransportError,
+    system::{Poller, Timer},
+};
+
+/// A client's descriptor: its socket, whichever that is at the time, and the deadline until the connection stands.
+///
+/// It polls readable for room to write as well, where that is waited for.
+pub(super) struct Watch {
+    poller: Poller,
+    deadline: Option<(Timer, Instant, Duration)>,
+    interest: Interest,
+}
+
+impl Watch {
+    pub(super) fn new(within: Duration) -> Result<Self, TransportError> {
+        let (poller, timer) = (Poller::new()?, Timer::new()?);
+        let until = Instant::now() + within;
+        timer.once(within.max(Duration::from_nanos(1)))?;
+        poller.add(timer.as_fd(), 0, Interest::Read)?;
+        Ok(Self { poller, deadline: Some((timer, until, within)), interest: Interest::ReadWrite })
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.poller.descriptor()
+    }
+
+    /// How long was waited, when that was long enough.
+    pub(super) fn is_over(&self) -> Option<Duration> {
+        self.deadline.as_ref().filter(|(_, until, _)| Instant::now() >= *until).map(|(_, _, within)| *within)
+    }
+
+    /// Watches a new socket; the one before is closed.
+    fn add(&mut self, socket: &OwnedFd) -> Result<(), TransportError> {
+        self.interest = Interest::ReadWrite;
+        self.poller.add(socket.as_fd(), 1, self.interest)
+    }
+
+    /// The connection stands: there is no deadline any more.
+    pub(super) fn stands(&mut self) {
+        if let Some((timer, ..)) = self.deadline.take() {
+            self.poller.delete(timer.as_fd());
+        }
+    }
+
+    /// Whether room is waited for.
+    pub(super) fn wait_for_room(&mut self, socket: BorrowedFd<'_>, wanted: bool) -> Result<(), TransportError> {
+        let interest = if wanted { Interest::ReadWrite } else { Interest::Read };
+        if interest != self.interest {
+            self.poller.change(socket, 1, interest)?;
+            self.interest = interest;
+        }
+        Ok(())
+    }
+}
+
+/// A socket on its way to one of several addresses.
+pub(super) struct Connecting {
+    /// Closed, and so no longer watched, when the next address is tried.
+    socket: Option<OwnedFd>,
+    address: SocketAddr,
+    rest: VecDeque<SocketAddr>,
+    failed: Option<Errno>,
+}
+
+impl Connecting {
+    /// Sets out for the first address.
+    ///
+    /// # Errors
+    /// When it is known at once that none can be reached.
+    pub(super) fn start(addresses: Vec<SocketAddr>, watch: &mut Watch) -> Result<Self, TransportError> {
+        let mut rest = VecDeque::from(addresses);
+        let Some(address) = rest.pop_front() else { return Err(TransportError::NotFound(address::SCHEME.into())) };
+        let mut this = Self { socket: None, address, rest, failed: None };
+        match socket::connecting(address) {
+            Ok(socket) => this.set_out(socket, watch)?,
+            Err(error) => this.try_next(error, watch)?,
+        }
+        Ok(this)
+    }
+
+    /// The socket, when it is connected; `None` while it is on its way.
+    ///
+    /// # Errors
+    /// When no address is left.
+    pub(super) fn turn(&mut self, watch: &mut Watch) -> Result<Option<OwnedFd>, TransportError> {
+        loop {
+            let Some(socket) = &self.socket else { return Err(TransportError::Closed) };
+            match socket::has_connected(socket) {
+                Ok(true) => return Ok(self.socket.take()),
+                Ok(false) => {}
+                Err(error) => {
+                    self.try_next(error, watch)?;
+                    continue;
+                }
+            }
+            return match watch.is_over() {
+                Some(after) => Err(TransportError::TimedOut { peer: address::display(self.address), after }),
+                None => Ok(None),
+            };
+        }
+    }
+
+    fn try_next(&mut self, error: Errno, watch: &mut Watch) -> Result<(), TransportError> {
+        self.socket = None;
+        self.failed = Some(error);
+        while let Some(next) = self.rest.pop_front() {
+            self.address = next;
+            match socket::connecting(next) {
+                Ok(socket) => return self.set_out(socket, watch),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        Err(match self.failed.unwrap_or(error) {
+            Errno::CONNREFUSED => TransportError::NotFound(address::display(self.address)),
+            other => TransportError::io("connect", other),
+        })
+    }
+
+    fn set_out(&mut self, socket: OwnedFd, watch: &mut Watch) -> Result<(), TransportError> {
+        watch.add(&socket)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+}

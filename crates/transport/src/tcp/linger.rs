@@ -1,0 +1,105 @@
+//! Connections that were closed on this side before their last bytes had arrived.
+//!
+//! A socket that is closed while bytes of the peer come in is reset, and what was sent and has not arrived is thrown away
+//! by the system. So what is still on its way keeps its socket: what the peer says is read and forgotten until it closes
+//! its side, all has arrived, or a time is over. A thread does that, which lives as long as there is such a socket.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rustix::net::{Shutdown, shutdown};
+
+use super::line::read_some;
+use crate::{
+    Interest, TransportError,
+    stream::Read,
+    system::{Poller, has_unsent},
+};
+
+/// A peer that takes longer does not read.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether all has arrived: nothing tells of that.
+const LOOK: Duration = Duration::from_millis(50);
+/// Sockets that may wait; beyond that, the one that waited longest is closed.
+const MANY: usize = 1024;
+
+#[derive(Default)]
+struct Waiting {
+    sockets: HashMap<u64, (OwnedFd, Instant)>,
+    next: u64,
+    /// The thread's, while there is one.
+    poller: Option<Arc<Poller>>,
+}
+
+static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
+
+/// To be called before a socket is closed: the connection ends as soon as what was written to it has arrived.
+pub(super) fn close(socket: BorrowedFd<'_>) {
+    if shutdown(socket, Shutdown::Write).is_err() || forget_input(socket) || !has_unsent(socket) {
+        return;
+    }
+    // Without a thread, or a descriptor for it, it is closed at once.
+    let _ = socket.try_clone_to_owned().map(keep);
+}
+
+fn keep(socket: OwnedFd) -> Result<(), TransportError> {
+    let mut waiting = WAITING.lock();
+    let waiting = waiting.get_or_insert_default();
+    if waiting.sockets.len() >= MANY {
+        let oldest = waiting.sockets.keys().min().copied();
+        oldest.map(|key| waiting.sockets.remove(&key));
+    }
+    let poller = match &waiting.poller {
+        Some(poller) => Arc::clone(poller),
+        None => {
+            let poller = Arc::new(Poller::new()?);
+            let its_own = Arc::clone(&poller);
+            let named = thread::Builder::new().name("arrowlane-closing".into());
+            named.spawn(move || run(&its_own)).map_err(|e| TransportError::io("thread", e))?;
+            waiting.poller = Some(Arc::clone(&poller));
+            poller
+        }
+    };
+    waiting.next += 1;
+    poller.add(socket.as_fd(), waiting.next, Interest::Read)?;
+    waiting.sockets.insert(waiting.next, (socket, Instant::now() + PATIENCE));
+    Ok(())
+}
+
+fn run(poller: &Poller) {
+    loop {
+        let mut ended = Vec::new();
+        let waited = poller.wait(Some(LOOK), |key, _| ended.push(key));
+        let mut guard = WAITING.lock();
+        let Some(waiting) = guard.as_mut() else { return };
+        ended.retain(|key| waiting.sockets.get(key).is_none_or(|(socket, _)| forget_input(socket.as_fd())));
+        for key in ended {
+            waiting.sockets.remove(&key);
+        }
+        let now = Instant::now();
+        waiting.sockets.retain(|_, (socket, until)| now < *until && waited.is_ok() && has_unsent(&*socket));
+        if waiting.sockets.is_empty() {
+            *guard = None;
+            return;
+        }
+    }
+}
+
+/// Reads what has arrived, a bounded part of it; whether the peer has closed its side.
+fn forget_input(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes = [0; 16 << 10];
+    for _ in 0..64 {
+        match read_some(socket, &mut bytes) {
+            Ok(Read::Some { .. }) => {}
+            Ok(Read::Nothing) => return false,
+            Ok(Read::Ended) | Err(_) => return true,
+        }
+    }
+    false
+}
