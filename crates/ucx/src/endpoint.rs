@@ -259,9 +259,9 @@ impl Endpoint for UcxEndpoint {
         self.queued() - self.connection.worker.shared().sending().1 - self.bodies
     }
 
-    /// Its descriptor polls readable, and never writable, when more can be sent; `receive` goes on with it.
+    /// The descriptor polls readable when UCX can go on, and `receive` goes on then.
     fn wants_write(&self) -> bool {
-        !self.pending.is_empty() || self.connection.worker.shared().is_sending()
+        false
     }
 
     fn stop_sending(&mut self) {
