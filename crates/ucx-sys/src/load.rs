@@ -104,7 +104,9 @@ pub enum LoadError {
         tried: String,
     },
     /// One was opened and is too old, or too new.
-    #[error("{path} is UCX {version}: version {OLDEST} or newer of UCX 1 is needed; install another, or name its file in {VARIABLE}")]
+    #[error(
+        "{path} is UCX {version}: version {OLDEST} or newer of UCX 1 is needed; install another, or name its file in {VARIABLE}"
+    )]
     Version {
         /// The library's file.
         path: String,
@@ -146,7 +148,8 @@ fn open(search: &Search) -> Result<Library, LoadError> {
             unsafe { std::env::set_var(name, value) };
         }
     }
-    let named = search.explicit.clone().or_else(|| std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from));
+    let named =
+        search.explicit.clone().or_else(|| std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from));
     let candidates = match named {
         Some(path) => vec![in_folder(path)],
         None => {
@@ -206,6 +209,9 @@ mod tests {
         let folder = PathBuf::from("/nonexistent/ucx");
         let error = open(&Search { explicit: Some(folder), bundled: None }).expect_err("nothing is there");
         let text = error.to_string();
-        assert!(text.contains("/nonexistent/ucx") && text.contains("apt install libucx0") && text.contains(VARIABLE), "{text}");
+        assert!(
+            text.contains("/nonexistent/ucx") && text.contains("apt install libucx0") && text.contains(VARIABLE),
+            "{text}"
+        );
     }
 }

@@ -62,16 +62,8 @@ impl Connecting {
             .map_err(|e| TransportError::io("timerfd_settime", e))?;
         watch(&both, timer.as_fd())?;
         let deadline = Instant::now() + after;
-        let mut connecting = Self {
-            both,
-            timer: Some(timer),
-            deadline,
-            after,
-            uri: Some(uri),
-            peer,
-            library,
-            others: addresses.into(),
-        };
+        let mut connecting =
+            Self { both, timer: Some(timer), deadline, after, uri: Some(uri), peer, library, others: addresses.into() };
         let connection = connecting.next()?.ok_or_else(|| TransportError::NotFound(connecting.peer.clone()))?;
         Ok((connection, connecting))
     }

@@ -1,22 +1,11 @@
 //! A worker with the one endpoint that it is for.
 
-use std::{
-    ffi::c_void,
-    mem::zeroed,
-    net::SocketAddr,
-    ptr::null_mut,
-    sync::Arc,
-};
+use std::{ffi::c_void, mem::zeroed, net::SocketAddr, ptr::null_mut, sync::Arc};
 
 use arrowlane_transport::TransportError;
 use arrowlane_ucx_sys::bindings as ucx;
 
-use crate::{
-    context::Context,
-    receive::connection_failed,
-    result::check,
-    worker::Worker,
-};
+use crate::{context::Context, receive::connection_failed, result::check, worker::Worker};
 
 /// One side of a connection.
 pub(crate) struct Connection {
@@ -54,8 +43,7 @@ impl Connection {
         let worker = Worker::new(context)?;
         // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
         let mut params: ucx::ucp_ep_params_t = unsafe { zeroed() };
-        params.field_mask =
-            u64::from(ucx::UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | ucx::UCP_EP_PARAM_FIELD_ERR_HANDLER);
+        params.field_mask = u64::from(ucx::UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | ucx::UCP_EP_PARAM_FIELD_ERR_HANDLER);
         params.err_mode = ucx::UCP_ERR_HANDLING_MODE_PEER;
         params.err_handler.cb = Some(connection_failed);
         params.err_handler.arg = worker.argument();

@@ -20,7 +20,8 @@ impl Seat {
     /// One more, where the process's limit of open files allows.
     pub(crate) fn take() -> Result<Self, TransportError> {
         let most = most();
-        let taken = TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < most).then_some(taken + 1));
+        let taken =
+            TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < most).then_some(taken + 1));
         match taken {
             Ok(_) => Ok(Self(())),
             Err(taken) => Err(TransportError::io(

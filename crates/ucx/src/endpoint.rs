@@ -45,7 +45,14 @@ impl UcxEndpoint {
     pub(crate) fn new(connection: Connection, connecting: Option<Connecting>) -> Self {
         // Whoever waits for the descriptor calls `receive` once, which arms it.
         connection.worker.signal();
-        Self { connection: ManuallyDrop::new(connection), connecting, pending: VecDeque::new(), queued: 0, bodies: 0, ended: false }
+        Self {
+            connection: ManuallyDrop::new(connection),
+            connecting,
+            pending: VecDeque::new(),
+            queued: 0,
+            bodies: 0,
+            ended: false,
+        }
     }
 
     /// Whether messages may be sent and handed over.

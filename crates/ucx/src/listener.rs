@@ -1,13 +1,6 @@
 //! Where connections come in.
 
-use std::{
-    collections::VecDeque,
-    ffi::c_void,
-    net::SocketAddr,
-    os::fd::BorrowedFd,
-    ptr::null_mut,
-    sync::Arc,
-};
+use std::{collections::VecDeque, ffi::c_void, net::SocketAddr, os::fd::BorrowedFd, ptr::null_mut, sync::Arc};
 
 use arrowlane_transport::{Endpoint, Listener, TransportError};
 use arrowlane_ucx_sys::{Library, bindings as ucx};

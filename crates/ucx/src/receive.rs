@@ -1,9 +1,6 @@
 //! What UCX calls when something arrives.
 
-use std::{
-    ffi::c_void,
-    ptr::null_mut,
-};
+use std::{ffi::c_void, ptr::null_mut};
 
 use arrowlane_transport::frame::MAX_PAYLOAD;
 use arrowlane_ucx_sys::bindings::{self as ucx, ucs_status_ptr_t, ucs_status_t};

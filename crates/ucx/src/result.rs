@@ -30,10 +30,7 @@ impl UcxError {
 
     /// Whether it says that nobody is there.
     pub(crate) fn is_nobody(&self) -> bool {
-        matches!(
-            self.status,
-            UCS_ERR_REJECTED | UCS_ERR_UNREACHABLE | UCS_ERR_NOT_CONNECTED | UCS_ERR_CONNECTION_RESET
-        )
+        matches!(self.status, UCS_ERR_REJECTED | UCS_ERR_UNREACHABLE | UCS_ERR_NOT_CONNECTED | UCS_ERR_CONNECTION_RESET)
     }
 
     /// Whether it says that the peer went away.

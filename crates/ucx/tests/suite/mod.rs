@@ -1,9 +1,9 @@
-//! The transport keeps every transport's promises, with the library that this machine has.
-
-mod support;
+//! Every transport's promises.
 
 use arrowlane_conformance::{delivery_suite, transport::Pair};
 use arrowlane_memory::{Kind, Pool, PoolConfig};
+
+use crate::support;
 
 fn pair() -> Pair {
     let config = PoolConfig { kind: Kind::Heap, limit: 16 << 20, segment: 256 << 10, max_segments: 32 };
