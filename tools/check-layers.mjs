@@ -14,6 +14,8 @@ const mayUse = {
   memory: [],
   dissociated: ["arrow-c", "memory"],
   transport: ["arrow-c", "memory", "dissociated"],
+  "ucx-sys": [],
+  ucx: ["arrow-c", "memory", "dissociated", "transport", "ucx-sys"],
   plane: ["arrow-c", "memory", "dissociated", "transport"],
   files: ["arrow-c"],
   tpch: ["arrow-c"],

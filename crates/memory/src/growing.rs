@@ -39,6 +39,20 @@ impl Growing {
         Self { span: None, filled: 0, length }
     }
 
+    /// As [`new`](Self::new), with memory for all of it, for transports that have to know where everything goes before the first byte comes. The
+    /// memory is not written, so pages of it that nothing arrives in are never taken from the system.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfMemory`] where the machine or the cgroup has not that much left.
+    pub fn whole(length: usize) -> Result<Self, MemoryError> {
+        let mut growing = Self::new(length);
+        if length > 0 {
+            limits::admit(length as u64)?;
+            growing.span = Some(Span::grown(None, length)?);
+        }
+        Ok(growing)
+    }
+
     /// Bytes that are missing.
     pub fn missing(&self) -> usize {
         self.length - self.filled
@@ -160,6 +174,18 @@ mod tests {
             assert!(taken(&growing) <= FIRST.max(2 * piece * 100_000), "after {piece} pieces");
         }
         assert!(growing.finish().is_none(), "most of it never came");
+    }
+
+    #[test]
+    fn memory_for_a_whole_body_lies_in_one_place_and_more_than_the_machine_has_is_an_error() {
+        let mut growing = Growing::whole(3_000_000).unwrap();
+        let start = growing.spare().unwrap().as_ptr() as usize;
+        assert_eq!((growing.spare().unwrap().len(), start % ALIGN), (3_000_000, 0));
+        growing.append(&[7; 3_000_000]).unwrap();
+        assert_eq!(growing.finish().unwrap().as_ref().as_ptr() as usize, start);
+        assert!(Growing::whole(0).unwrap().finish().is_some());
+        #[cfg(target_os = "linux")]
+        assert!(matches!(Growing::whole(1 << 50), Err(MemoryError::OutOfMemory { .. })));
     }
 
     #[test]

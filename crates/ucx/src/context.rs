@@ -1,0 +1,122 @@
+//! What the process has once: UCX's contexts.
+
+use std::{
+    ffi::{CStr, CString},
+    net::IpAddr,
+    ptr::{null, null_mut},
+    sync::Arc,
+};
+
+use arrowlane_transport::TransportError;
+use arrowlane_ucx_sys::{Library, bindings as ucx};
+use parking_lot::Mutex;
+
+use crate::result::check;
+
+/// Which interfaces of the machine a context uses. Every worker opens a socket that listens on each of them, so what is meant for this machine
+/// alone has a context of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// This machine only.
+    Loopback,
+    /// Whatever `UCX_NET_DEVICES` says; by default all.
+    Network,
+}
+
+impl Reach {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        if address.is_loopback() { Self::Loopback } else { Self::Network }
+    }
+}
+
+/// UCX with its configuration, and without connections.
+pub(crate) struct Context {
+    pub(crate) library: &'static Library,
+    pub(crate) raw: ucx::ucp_context_h,
+}
+
+// SAFETY: it is made with `mt_workers_shared`: its workers may be made, used and destroyed on different threads at a time.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// The process's context for a reach; made when it is first asked for, and kept.
+    pub(crate) fn shared(library: &'static Library, reach: Reach) -> Result<Arc<Self>, TransportError> {
+        static CONTEXTS: Mutex<[Option<Arc<Context>>; 2]> = Mutex::new([None, None]);
+        let mut contexts = CONTEXTS.lock();
+        let slot = &mut contexts[usize::from(reach == Reach::Network)];
+        if let Some(context) = slot {
+            return Ok(Arc::clone(context));
+        }
+        let context = Arc::new(Self::new(library, reach)?);
+        *slot = Some(Arc::clone(&context));
+        Ok(context)
+    }
+
+    fn new(library: &'static Library, reach: Reach) -> Result<Self, TransportError> {
+        let mut config = null_mut();
+        // SAFETY: no prefix, no file: the environment is read and a configuration is written to `config`.
+        let status = unsafe { (library.ucp.ucp_config_read)(null(), null(), &mut config) };
+        check(library, "reading the configuration of UCX", status)?;
+        let config = Config { library, raw: config };
+        // Its shared memory costs ten descriptors a worker, and is not used where the death of peers is to be noticed.
+        if std::env::var_os("UCX_TLS").is_none() {
+            config.set(c"TLS", c"^sm")?;
+        }
+        if reach == Reach::Loopback {
+            config.set(c"NET_DEVICES", &loopback_device())?;
+        }
+        // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
+        let mut params: ucx::ucp_params_t = unsafe { std::mem::zeroed() };
+        params.field_mask = u64::from(ucx::UCP_PARAM_FIELD_FEATURES | ucx::UCP_PARAM_FIELD_MT_WORKERS_SHARED);
+        params.features = u64::from(ucx::UCP_FEATURE_TAG | ucx::UCP_FEATURE_AM | ucx::UCP_FEATURE_WAKEUP);
+        params.mt_workers_shared = 1;
+        let mut raw = null_mut();
+        let (major, minor) = library.interface();
+        // SAFETY: both structs live through the call, and fields beyond the mask are not looked at.
+        let status = unsafe { (library.ucp.ucp_init_version)(major, minor, &params, config.raw, &mut raw) };
+        check(library, "starting UCX", status)?;
+        Ok(Self { library, raw })
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: workers keep their context alive, so there are none.
+        unsafe { (self.library.ucp.ucp_cleanup)(self.raw) };
+    }
+}
+
+struct Config {
+    library: &'static Library,
+    raw: *mut ucx::ucp_config_t,
+}
+
+impl Config {
+    fn set(&self, name: &CStr, value: &CStr) -> Result<(), TransportError> {
+        // SAFETY: the configuration is alive, and both strings are copied.
+        let status = unsafe { (self.library.ucp.ucp_config_modify)(self.raw, name.as_ptr(), value.as_ptr()) };
+        check(self.library, "configuring UCX", status)
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        // SAFETY: it came from ucp_config_read and is released once.
+        unsafe { (self.library.ucp.ucp_config_release)(self.raw) };
+    }
+}
+
+/// The name of the machine's loopback interface: `lo`, but for containers that named it otherwise.
+fn loopback_device() -> CString {
+    const IFF_LOOPBACK: u32 = 8;
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let is_loopback = |entry: &std::fs::DirEntry| {
+        let flags = std::fs::read_to_string(entry.path().join("flags")).ok();
+        let flags = flags.and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
+        flags.is_some_and(|flags| flags & IFF_LOOPBACK != 0)
+    };
+    let found = entries.into_iter().find(is_loopback).and_then(|entry| entry.file_name().into_string().ok());
+    found.and_then(|name| CString::new(name).ok()).unwrap_or_else(|| c"lo".into())
+}
