@@ -8,6 +8,7 @@ use std::{
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{Block, Pool};
 use arrowlane_transport::{Endpoint, Inbox, Loan, Progress, TransportError};
+use bytes::Bytes;
 use rustix::event::{EventfdFlags, eventfd};
 
 /// What goes wrong.
@@ -24,6 +25,7 @@ pub struct Faults {
 enum Message {
     Metadata(Vec<u8>),
     Tagged(u64, Vec<u8>),
+    Body(u64, Vec<Bytes>),
 }
 
 /// An endpoint with faults in what it sends. What it receives is untouched.
@@ -114,6 +116,10 @@ impl<E: Endpoint> Endpoint for FaultyEndpoint<E> {
                     self.queued -= bytes.len();
                     inner.tagged(tag, &[&bytes]);
                 }
+                Some(Message::Body(tag, parts)) => {
+                    self.queued -= parts.iter().map(Bytes::len).sum::<usize>();
+                    inner.body(tag, parts);
+                }
                 None => break,
             }
             self.sent += 1;
@@ -136,6 +142,25 @@ impl<E: Endpoint> Endpoint for FaultyEndpoint<E> {
 
     fn wants_pause(&self) -> bool {
         self.inner.as_ref().is_some_and(E::wants_pause)
+    }
+
+    fn greet(&mut self, uri: &str) {
+        if let Some(inner) = &mut self.inner {
+            inner.greet(uri);
+        }
+    }
+
+    fn peer(&self) -> Option<u32> {
+        self.inner.as_ref().and_then(E::peer)
+    }
+
+    fn lends(&self) -> bool {
+        self.inner.as_ref().is_some_and(E::lends)
+    }
+
+    fn body(&mut self, tag: u64, parts: Vec<Bytes>) {
+        let length = parts.iter().map(Bytes::len).sum();
+        self.hold(Message::Body(tag, parts), length);
     }
 
     fn lend(&mut self, pool: &Pool, block: &Block) -> Result<(), TransportError> {

@@ -1,6 +1,6 @@
 //! The in-process transport keeps every transport's promises.
 
-use arrowlane_conformance::{transport::Pair, transport_suite};
+use arrowlane_conformance::{ordered_suite, transport::Pair, transport_suite};
 use arrowlane_memory::{Kind, Pool, PoolConfig};
 use arrowlane_transport::inproc::InprocEndpoint;
 
@@ -11,3 +11,4 @@ fn pair() -> Pair {
 }
 
 transport_suite!(pair);
+ordered_suite!(pair);

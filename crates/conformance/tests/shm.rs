@@ -10,7 +10,7 @@ fn pool() -> Pool {
 
 mod socket_pair {
     use super::*;
-    use arrowlane_conformance::transport_suite;
+    use arrowlane_conformance::{ordered_suite, transport_suite};
     use arrowlane_transport::shm::ShmEndpoint;
 
     fn pair() -> Pair {
@@ -19,13 +19,14 @@ mod socket_pair {
     }
 
     transport_suite!(pair);
+    ordered_suite!(pair);
 }
 
 mod listener {
     use std::sync::Arc;
 
     use super::*;
-    use arrowlane_conformance::transport_suite;
+    use arrowlane_conformance::{ordered_suite, transport_suite};
     use arrowlane_transport::shm::{Folder, ShmListener};
 
     fn pair() -> Pair {
@@ -38,4 +39,5 @@ mod listener {
     }
 
     transport_suite!(pair);
+    ordered_suite!(pair);
 }

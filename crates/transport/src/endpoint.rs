@@ -27,7 +27,8 @@ pub trait Endpoint: Outbox + Send {
     /// Polls readable when [`receive`](Endpoint::receive) has something to do. Valid as long as the endpoint.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Reads what has arrived and hands every whole message to `inbox`, in order. Never blocks. Reads at most about
+    /// Reads what has arrived and hands every whole message to `inbox`: untagged ones in the order in which they were sent, and
+    /// tagged ones likewise; where each kind has a way of its own, the two may overtake each other. Never blocks. Reads at most about
     /// `budget` bytes from the system, so that one busy peer cannot starve the others.
     ///
     /// # Errors
@@ -80,7 +81,7 @@ pub trait Endpoint: Outbox + Send {
         self.tagged(tag, &parts.iter().map(|part| &part[..]).collect::<Vec<_>>());
     }
 
-    /// Makes sure that the peer can resolve addresses in this block of `pool` before the next message reaches it. An
+    /// Makes sure that the peer can resolve addresses in this block of `pool` before the next tagged message reaches it. An
     /// endpoint lends from one pool in its life.
     ///
     /// # Errors

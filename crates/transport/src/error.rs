@@ -94,6 +94,20 @@ pub enum TransportError {
         /// How long it was waited for.
         after: std::time::Duration,
     },
+    /// No private connection came about, or it broke.
+    #[error("TLS with {peer} failed: {reason}")]
+    Tls {
+        /// Who is at the other end.
+        peer: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// What was configured to prove who one is, or to trust others by, cannot be used.
+    #[error("the certificates or key for TLS cannot be used: {reason}")]
+    Credentials {
+        /// Which, and what is wrong with it.
+        reason: String,
+    },
     /// An address in a message lies outside everything that the peer lent.
     #[error("address {address:#x} with length {length} lies outside the memory that the peer lent")]
     BadAddress {

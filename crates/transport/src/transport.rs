@@ -38,6 +38,11 @@ pub trait Listener: Send {
     /// Where clients reach it: a URI without a query, with the port that was bound.
     fn address(&self) -> String;
 
+    /// What clients need beside the address and the tags: further parameters of the URIs that lead here.
+    fn parameters(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// The next connection, or `None` when nobody waits. Never blocks.
     ///
     /// # Errors

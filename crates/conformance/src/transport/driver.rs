@@ -35,6 +35,12 @@ impl Seen {
     }
 }
 
+/// Messages, untagged before tagged, each kind in its order.
+pub fn by_kind(messages: &[Got]) -> Vec<&Got> {
+    let tagged = |message: &&Got| matches!(message, Got::Tagged(..));
+    messages.iter().filter(|m| !tagged(m)).chain(messages.iter().filter(tagged)).collect()
+}
+
 impl Inbox for Seen {
     fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
         self.messages.push(Got::Greeting(uri.into()));

@@ -33,7 +33,7 @@ fn read(loan: &Loan) -> Vec<u8> {
 /// Lends a block and waits until the peer can resolve it.
 fn lend(server: &mut dyn Endpoint, client: &mut dyn Endpoint, pool: &Pool, block: &Block) {
     server.lend(pool, block).expect("lent");
-    server.metadata(&[b"after"]);
+    server.tagged(1, &[b"after"]);
     let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
     pump(server, client, [&mut at_server, &mut at_client], |[_, c]| !c.messages.is_empty());
 }

@@ -10,7 +10,7 @@ use arrowlane_memory::Pool;
 use arrowlane_transport::Endpoint;
 use parking_lot::Mutex;
 
-pub use driver::{Got, Seen, pump, readable, wait_greeted, wait_readable};
+pub use driver::{Got, Seen, by_kind, pump, readable, wait_greeted, wait_readable};
 
 /// Two connected ends and a pool. The first end is the server's: it lends blocks of the pool, where it lends. The client's
 /// greeting was read.
@@ -30,12 +30,13 @@ pub fn check(promise: Promise, make_pair: &dyn Fn() -> Pair) {
 
 /// Makes a test of each promise of every transport; give it a function that returns a [`Pair`].
 ///
-/// Those that concern lent memory are not among them: see [`transport_suite!`](crate::transport_suite).
+/// Those that concern lent memory are not among them: see [`transport_suite!`](crate::transport_suite). Untagged and tagged
+/// messages may overtake each other: where they do not, see [`ordered_suite!`](crate::ordered_suite).
 #[macro_export]
 macro_rules! delivery_suite {
     ($make_pair:expr) => {
         $crate::promise_tests!($make_pair;
-            messages_arrive_whole_and_in_order,
+            messages_arrive_whole_and_each_kind_in_order,
             large_messages_arrive_whole,
             bodies_arrive_whole_and_aligned_and_their_parts_are_let_go,
             both_directions_are_independent,
@@ -67,6 +68,14 @@ macro_rules! transport_suite {
             a_segment_that_the_peer_never_knew_needs_no_acknowledgement,
             loans_outlive_retirement_and_connection,
         );
+    };
+}
+
+/// Makes a test of what a transport promises beside that, whose untagged and tagged messages share one order.
+#[macro_export]
+macro_rules! ordered_suite {
+    ($make_pair:expr) => {
+        $crate::promise_tests!($make_pair; untagged_and_tagged_messages_keep_one_order,);
     };
 }
 

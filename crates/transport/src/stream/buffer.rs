@@ -54,10 +54,4 @@ impl Buffer {
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.bytes[range]
     }
-
-    /// Memory that is taken, in bytes.
-    #[cfg(test)]
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
 }

@@ -7,6 +7,21 @@ use crate::TransportError;
 /// The scheme, without a colon.
 pub(super) const SCHEME: &str = "tcp";
 
+/// The parameter that asks for TLS.
+pub(super) const TLS: &str = "tls";
+
+/// What the parameter says: `1` and `0` are all it can be.
+pub(super) fn wants_tls(text: &str, value: Option<&str>) -> Result<bool, TransportError> {
+    match value {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => Err(TransportError::BadUri {
+            address: text.into(),
+            reason: format!("tls is {:?}; it can be 1 or 0", other.chars().take(20).collect::<String>()),
+        }),
+    }
+}
+
 /// The addresses that a host's name and a port mean, in the system's order. Blocks while the name is resolved.
 pub(super) fn resolve(text: &str, host: Option<&str>, port: Option<u16>) -> Result<Vec<SocketAddr>, TransportError> {
     let bad = |reason: &str| TransportError::BadUri { address: text.into(), reason: reason.into() };

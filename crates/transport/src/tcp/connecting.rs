@@ -9,7 +9,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::{address, socket};
+use super::{address, line::Line, socket, tls::Tls};
 use crate::{
     Interest, TransportError,
     system::{Poller, Timer},
@@ -22,24 +22,32 @@ pub(super) struct Watch {
     poller: Poller,
     deadline: Option<(Timer, Instant, Duration)>,
     interest: Interest,
+    peer: String,
 }
 
 impl Watch {
-    pub(super) fn new(within: Duration) -> Result<Self, TransportError> {
+    /// Nothing to watch yet; `peer` is whom the connection is to be with.
+    pub(super) fn new(peer: String, within: Duration) -> Result<Self, TransportError> {
         let (poller, timer) = (Poller::new()?, Timer::new()?);
         let until = Instant::now() + within;
         timer.once(within.max(Duration::from_nanos(1)))?;
         poller.add(timer.as_fd(), 0, Interest::Read)?;
-        Ok(Self { poller, deadline: Some((timer, until, within)), interest: Interest::ReadWrite })
+        Ok(Self { poller, deadline: Some((timer, until, within)), interest: Interest::ReadWrite, peer })
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.poller.descriptor()
     }
 
-    /// How long was waited, when that was long enough.
-    pub(super) fn is_over(&self) -> Option<Duration> {
-        self.deadline.as_ref().filter(|(_, until, _)| Instant::now() >= *until).map(|(_, _, within)| *within)
+    /// # Errors
+    /// [`TransportError::TimedOut`] when the connection should stand by now.
+    pub(super) fn check(&self) -> Result<(), TransportError> {
+        match &self.deadline {
+            Some((_, until, after)) if Instant::now() >= *until => {
+                Err(TransportError::TimedOut { peer: self.peer.clone(), after: *after })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Watches a new socket; the one before is closed.
@@ -73,6 +81,8 @@ pub(super) struct Connecting {
     address: SocketAddr,
     rest: VecDeque<SocketAddr>,
     failed: Option<Errno>,
+    /// For the connection that is made.
+    tls: Option<Box<Tls>>,
 }
 
 impl Connecting {
@@ -80,10 +90,14 @@ impl Connecting {
     ///
     /// # Errors
     /// When it is known at once that none can be reached.
-    pub(super) fn start(addresses: Vec<SocketAddr>, watch: &mut Watch) -> Result<Self, TransportError> {
+    pub(super) fn start(
+        addresses: Vec<SocketAddr>,
+        tls: Option<Box<Tls>>,
+        watch: &mut Watch,
+    ) -> Result<Self, TransportError> {
         let mut rest = VecDeque::from(addresses);
         let Some(address) = rest.pop_front() else { return Err(TransportError::NotFound(address::SCHEME.into())) };
-        let mut this = Self { socket: None, address, rest, failed: None };
+        let mut this = Self { socket: None, address, rest, failed: None, tls };
         match socket::connecting(address) {
             Ok(socket) => this.set_out(socket, watch)?,
             Err(error) => this.try_next(error, watch)?,
@@ -91,26 +105,22 @@ impl Connecting {
         Ok(this)
     }
 
-    /// The socket, when it is connected; `None` while it is on its way.
+    /// The line, when it is connected; `None` while it is on its way.
     ///
     /// # Errors
-    /// When no address is left.
-    pub(super) fn turn(&mut self, watch: &mut Watch) -> Result<Option<OwnedFd>, TransportError> {
+    /// When no address is left, or it takes too long.
+    pub(super) fn turn(&mut self, watch: &mut Watch) -> Result<Option<Line>, TransportError> {
         loop {
             let Some(socket) = &self.socket else { return Err(TransportError::Closed) };
             match socket::has_connected(socket) {
-                Ok(true) => return Ok(self.socket.take()),
-                Ok(false) => {}
-                Err(error) => {
-                    self.try_next(error, watch)?;
-                    continue;
-                }
+                Ok(true) => break,
+                Ok(false) => return watch.check().map(|()| None),
+                Err(error) => self.try_next(error, watch)?,
             }
-            return match watch.is_over() {
-                Some(after) => Err(TransportError::TimedOut { peer: address::display(self.address), after }),
-                None => Ok(None),
-            };
         }
+        let Some(socket) = self.socket.take() else { return Ok(None) };
+        socket::prepare(&socket)?;
+        Ok(Some(Line::new(socket, self.tls.take())))
     }
 
     fn try_next(&mut self, error: Errno, watch: &mut Watch) -> Result<(), TransportError> {

@@ -1,6 +1,6 @@
 //! One end of a connection.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use arrowlane_dissociated::Outbox;
 use bytes::Bytes;
@@ -12,7 +12,6 @@ use super::{
     line::Line,
     linger,
     output::Output,
-    socket,
 };
 use crate::{Endpoint, Inbox, Progress, TransportError, stream::Read};
 
@@ -49,11 +48,36 @@ enum Stage {
     Failed,
 }
 
+impl Stage {
+    /// `true` when the connection stands.
+    fn turn(&mut self, watch: &mut Watch) -> Result<bool, TransportError> {
+        if let Self::Connecting(connecting) = self {
+            let Some(line) = connecting.turn(watch)? else { return Ok(false) };
+            *self = Self::Connected(line);
+        }
+        let Self::Connected(line) = self else { return Err(TransportError::Closed) };
+        let stands = line.stand()?;
+        watch.wait_for_room(line.socket(), line.queued() > 0)?;
+        if !stands {
+            watch.check()?;
+        }
+        Ok(stands)
+    }
+}
+
 impl End {
     fn line(&mut self) -> Option<&mut Line> {
         match self {
             Self::Server(line) | Self::Client { stage: Stage::Connected(line), .. } => Some(line),
             Self::Client { .. } => None,
+        }
+    }
+
+    /// Bytes that were taken from the queue and are not with the system.
+    fn held(&self) -> usize {
+        match self {
+            Self::Server(line) | Self::Client { stage: Stage::Connected(line), .. } => line.queued(),
+            Self::Client { .. } => 0,
         }
     }
 }
@@ -77,26 +101,22 @@ impl TcpEndpoint {
     /// Goes on connecting. `false` while the connection does not stand.
     fn connect(&mut self, inbox: &mut dyn Inbox) -> Result<bool, TransportError> {
         let End::Client { watch, stage, greeting } = &mut self.end else { return Ok(true) };
-        if let Stage::Connecting(connecting) = stage {
-            match connecting.turn(watch) {
-                Ok(None) => return Ok(false),
-                Ok(Some(socket)) => *stage = Stage::Connected(Self::line(socket)?),
-                Err(error) => {
-                    *stage = Stage::Failed;
-                    return Err(error);
-                }
+        if greeting.is_none() {
+            return Ok(true);
+        }
+        match stage.turn(watch) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => {
+                *stage = Stage::Failed;
+                return Err(error);
             }
         }
+        watch.stands();
         if let Some(uri) = greeting.take() {
-            watch.stands();
             inbox.greeting(&uri)?;
         }
         Ok(true)
-    }
-
-    fn line(socket: OwnedFd) -> Result<Line, TransportError> {
-        socket::prepare(&socket)?;
-        Ok(Line::plain(socket))
     }
 
     fn dispatch(&mut self, inbox: &mut dyn Inbox) -> Result<(), TransportError> {
@@ -125,7 +145,7 @@ impl TcpEndpoint {
                     if emptied {
                         return Ok(Progress::Drained);
                     }
-                    if read >= budget {
+                    if read >= budget && self.end.line().is_none_or(|line| !line.holds()) {
                         return Ok(Progress::More);
                     }
                 }
@@ -169,17 +189,18 @@ impl Endpoint for TcpEndpoint {
     }
 
     fn flush(&mut self) -> Result<bool, TransportError> {
-        if let End::Client { stage: Stage::Connecting(_), .. } = self.end {
+        if let End::Client { stage: Stage::Connecting(_) | Stage::Connected(_), greeting: Some(_), .. } = self.end {
             return Ok(self.output.queued() == 0);
         }
         let line = self.end.line().ok_or(TransportError::Closed)?;
         self.has_sent |= self.output.queued() > 0;
         let flushed = self.output.flush(line);
-        self.full = matches!(flushed, Ok(false));
-        let flushed = flushed?;
+        self.full = matches!(flushed, Ok(false)) && line.waits_for_room();
+        let mut flushed = flushed?;
         if self.ending && flushed {
-            self.ending = false;
-            line.end();
+            flushed = line.end();
+            self.full = !flushed;
+            self.ending = !flushed;
         }
         if let End::Client { watch, stage: Stage::Connected(line), .. } = &mut self.end {
             watch.wait_for_room(line.socket(), self.full)?;
@@ -188,11 +209,11 @@ impl Endpoint for TcpEndpoint {
     }
 
     fn queued(&self) -> usize {
-        self.output.queued()
+        self.output.queued() + self.end.held()
     }
 
     fn copied(&self) -> usize {
-        self.output.copied()
+        self.output.copied() + self.end.held()
     }
 
     fn wants_write(&self) -> bool {
@@ -211,6 +232,7 @@ impl Endpoint for TcpEndpoint {
 impl Drop for TcpEndpoint {
     fn drop(&mut self) {
         if let Some(line) = self.end.line().filter(|_| self.has_sent) {
+            line.end(); // as far as there is room
             linger::close(line.socket());
         }
     }

@@ -52,9 +52,10 @@ impl Header {
                 let header = Self::Tagged(u64::from_le_bytes(*tag), u64::from_le_bytes(*length));
                 Ok(Some((header, LONG_HEADER)))
             }
-            [0x16, 0x03, ..] => {
-                Err(TransportError::Framing("this looks like TLS, and the connection was made without it".into()))
-            }
+            // A record of TLS: the beginning of one, or an alert that says that this is none.
+            [0x14..=0x17, 0x03, ..] => Err(TransportError::Framing(
+                "this looks like TLS, and the connection was made without it (tls=1)".into(),
+            )),
             [a, b, c, d] => Err(TransportError::Framing(format!(
                 "{a:02x} {b:02x} {c:02x} {d:02x} is not what a message begins with"
             ))),
