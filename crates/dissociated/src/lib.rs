@@ -25,6 +25,7 @@
 //! trust.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod compressed;
 mod error;
 mod fields;
 pub mod free;
@@ -43,6 +44,7 @@ pub mod uri;
 #[cfg(test)]
 mod conversation;
 
+pub use compressed::Decompression;
 pub use error::ProtocolError;
 pub use fields::Fields;
 pub use header::{

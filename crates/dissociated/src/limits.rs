@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_pairs: usize,
     /// Bytes of one body, and of each buffer in it.
     pub max_body: u64,
+    /// Bytes of one body once it is decompressed.
+    pub max_decompressed: u64,
     /// Messages that may have arrived in part or whole and not been taken with `next`.
     pub max_pending_messages: u32,
     /// Bytes of packed bodies that may have arrived and not been taken with `next`.
@@ -33,6 +35,7 @@ impl Default for Limits {
             max_metadata: 16 << 20,
             max_pairs: 1 << 18,
             max_body: 1 << 40,
+            max_decompressed: 4 << 30,
             max_pending_messages: 16_384,
             max_pending_bytes: 4 << 30,
             max_fields: 1 << 16,
