@@ -150,7 +150,7 @@ proptest! {
     ) {
         let compression = BOTH[usize::from(zstd)];
         let buffers: Vec<_> =
-            lengths.iter().map(|n| encoded(compression, &(0..*n).map(|i| (i * i >> 3) as u8).collect::<Vec<_>>())).collect();
+            lengths.iter().map(|n| encoded(compression, &(0..*n).map(|i| ((i * i) >> 3) as u8).collect::<Vec<_>>())).collect();
         let (header, mut bytes) = body(compression, &buffers);
         for (at, value) in &damage {
             let at = at.index(bytes.len());
