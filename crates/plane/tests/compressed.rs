@@ -9,19 +9,12 @@ use arrow_array::{Array, DictionaryArray, Int8Array, RecordBatch, StringArray, c
 use arrow_data::ArrayData;
 use arrow_schema::Field;
 use arrowlane_dissociated::{
-    BatchHeader, Body, Compression, Pair, Sender, SenderConfig, SenderEvent, Span, encode_batch, encode_dictionary,
-    encode_schema, flatten, header_of,
+    BatchHeader, Compression, Span, encode_batch, encode_dictionary, flatten, header_of,
 };
-use arrowlane_memory::{Block, Kind, Pool, PoolConfig};
 use arrowlane_plane::{SubscriptionOptions, copied_bytes};
-use arrowlane_transport::{
-    Endpoint, Inbox, TransportError,
-    shm::{ShmEndpoint, ShmListener},
-};
-use support::*;
+use support::{by_hand::ByHand, *};
 
 const BOTH: [Compression; 2] = [Compression::Lz4Frame, Compression::Zstd];
-const FREE: u64 = 2;
 
 /// Each buffer as a compressed body has it; every third is stored as it is.
 fn encoded(compression: Compression, index: usize, bytes: &[u8]) -> Vec<u8> {
@@ -42,47 +35,29 @@ fn encoded(compression: Compression, index: usize, bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as i64).to_le_bytes()[..], &data].concat()
 }
 
-/// A publisher of the test's own making, whose bodies are compressed.
-struct ByHand {
-    _listener: ShmListener,
-    endpoint: ShmEndpoint,
-    sender: Sender<Option<Arc<Block>>>,
-    /// Lend bodies; otherwise they are in their messages.
+/// A publisher whose bodies are compressed, and lent or in their messages.
+struct Compressing {
+    by_hand: ByHand,
     lend: bool,
-    pool: Pool,
-    frees: usize,
 }
 
-impl ByHand {
+impl Compressing {
     fn new(world: &World, lend: bool, strict: bool) -> (Self, Consumer) {
-        let listener = ShmListener::bind(Arc::clone(&world.folder), "topic").expect("bound");
-        let options = SubscriptionOptions { strict, ..SubscriptionOptions::default() };
-        let consumer = Consumer::with_options(Arc::clone(&world.folder), "topic", options).expect("connected");
-        let mut endpoint = listener.accept().expect("accepted").expect("somebody waits");
-        endpoint.greet("shm:///x?want_data=1&free_data=2&want_data_ext=3");
-        endpoint.flush().expect("greeted");
-        let sender = Sender::new(SenderConfig { free_tag: FREE, ext_tag: Some(3) });
-        let config = PoolConfig { kind: Kind::Shared, limit: 64 << 20, segment: 16 << 20, max_segments: 4 };
-        let pool = Pool::new(config).expect("a pool");
-        pool.grow(16 << 20).expect("memory");
-        (Self { _listener: listener, endpoint, sender, lend, pool, frees: 0 }, consumer)
-    }
-
-    fn schema(&mut self, batch: &RecordBatch) {
-        self.sender.message(&encode_schema(&batch.schema()), Body::None, &mut self.endpoint);
+        let (by_hand, consumer) = ByHand::new(world, SubscriptionOptions { strict, ..SubscriptionOptions::default() });
+        (Self { by_hand, lend }, consumer)
     }
 
     fn put(&mut self, columns: &[ArrayData], compression: Compression, message: &dyn Fn(&BatchHeader) -> Vec<u8>) {
         let flat = flatten(columns).expect("flat");
-        let mut header = BatchHeader { compression: Some(compression), ..header_of(&flat, 8) };
+        let header = BatchHeader { compression: Some(compression), ..header_of(&flat, 8) };
         let buffers: Vec<_> =
             flat.buffers.iter().enumerate().map(|(i, bytes)| encoded(compression, i, bytes.as_slice())).collect();
-        self.put_encoded(&mut header, &buffers, message);
+        self.put_encoded(header, &buffers, message);
     }
 
     fn put_encoded(
         &mut self,
-        header: &mut BatchHeader,
+        mut header: BatchHeader,
         buffers: &[Vec<u8>],
         message: &dyn Fn(&BatchHeader) -> Vec<u8>,
     ) {
@@ -93,24 +68,12 @@ impl ByHand {
             body.resize(body.len().next_multiple_of(8), 0);
         }
         header.body_length = body.len() as u64;
-        let flatbuffer = message(header);
-        if !self.lend {
-            let packed = Body::Packed { parts: &[&body], length: body.len() as u64 };
-            self.sender.message(&flatbuffer, packed, &mut self.endpoint);
-            return;
+        let flatbuffer = message(&header);
+        if self.lend && !body.is_empty() {
+            self.by_hand.lent(&flatbuffer, &header, &body, 0);
+        } else {
+            self.by_hand.packed(&flatbuffer, &body);
         }
-        let block = Arc::new(self.pool.try_allocate(body.len()).expect("memory"));
-        // SAFETY: the block has as many bytes and is nobody else's yet.
-        unsafe { std::ptr::copy_nonoverlapping(body.as_ptr(), block.as_ptr().as_ptr(), body.len()) };
-        self.endpoint.lend(&self.pool, &block).expect("lent");
-        let pair = |span: &Span| match span.length {
-            0 => Pair::default(),
-            length => Pair { address: block.address() + span.offset, length },
-        };
-        let pairs: Vec<_> = header.buffers.iter().map(pair).collect();
-        let total = pairs.iter().map(|p| p.length).sum();
-        let body = Body::Pairs { total, pairs: &pairs, keep: &Some(Arc::clone(&block)) };
-        self.sender.message(&flatbuffer, body, &mut self.endpoint);
     }
 
     fn batch(&mut self, batch: &RecordBatch, compression: Compression) {
@@ -121,62 +84,25 @@ impl ByHand {
     fn dictionary(&mut self, values: &StringArray, delta: bool, compression: Compression) {
         self.put(&[values.to_data()], compression, &|header| encode_dictionary(0, delta, header));
     }
-
-    /// Flushes and turns until nothing moves.
-    fn run(&mut self, consumer: &mut Consumer) {
-        let mut rest = 0;
-        while rest < 3 {
-            let _ = self.endpoint.flush();
-            let mut inbox = Returns { sender: &mut self.sender, frees: &mut self.frees };
-            let _ = self.endpoint.receive(1 << 20, &mut inbox);
-            rest = if consumer.turn() { 0 } else { rest + 1 };
-        }
-    }
-}
-
-struct Returns<'a> {
-    sender: &'a mut Sender<Option<Arc<Block>>>,
-    frees: &'a mut usize,
-}
-
-impl Inbox for Returns<'_> {
-    fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
-        panic!("a client does not greet")
-    }
-    fn metadata(&mut self, _bytes: &[u8]) -> Result<(), TransportError> {
-        panic!("a client sends no metadata")
-    }
-    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
-        // The first is the ticket.
-        if body.starts_with(b"topic") {
-            return Ok(());
-        }
-        match self.sender.tagged(tag, body).expect("what comes back went out") {
-            SenderEvent::Freed { .. } => *self.frees += 1,
-            SenderEvent::Credit { .. } | SenderEvent::Cancelled => {}
-        }
-        Ok(())
-    }
-    fn retired(&mut self, _segment: u16) {}
 }
 
 #[test]
 fn a_compressed_batch_is_decoded_and_what_was_lent_for_it_goes_back_at_once() {
     for (lend, compression) in [(false, BOTH[0]), (true, BOTH[0]), (false, BOTH[1]), (true, BOTH[1])] {
         let world = World::new();
-        let (mut publisher, mut consumer) = ByHand::new(&world, lend, false);
-        publisher.schema(&numbered(0, 1));
+        let (mut publisher, mut consumer) = Compressing::new(&world, lend, false);
+        publisher.by_hand.schema(&numbered(0, 1));
         for (number, rows) in [(1, 1), (2, 50_000), (3, 0), (4, 777)] {
             publisher.batch(&numbered(number, rows), compression);
         }
-        publisher.sender.finish(&mut publisher.endpoint);
+        publisher.by_hand.sender.finish(&mut publisher.by_hand.endpoint);
         let before = copied_bytes();
-        publisher.run(&mut consumer);
+        publisher.by_hand.run(&mut consumer);
         assert!(consumer.ended, "{:?}", consumer.failed);
         assert!(copied_bytes() > before + 50_000 * 8, "it says that it copied");
-        assert_eq!(publisher.sender.outstanding(), 0, "nothing lent is held, though the batches are");
+        assert_eq!(publisher.by_hand.sender.outstanding(), 0, "nothing lent is held, though the batches are");
         if lend {
-            assert_eq!(publisher.frees, 1, "what one turn freed goes back together");
+            assert_eq!(publisher.by_hand.frees.len(), 1, "what one turn freed goes back together");
         }
         for (number, rows) in [(1, 1), (2, 50_000), (3, 0), (4, 777)] {
             let batch = consumer.take().expect("delivered");
@@ -191,7 +117,7 @@ fn a_compressed_batch_is_decoded_and_what_was_lent_for_it_goes_back_at_once() {
 fn compressed_dictionaries_are_decoded_extended_and_replaced() {
     for (lend, compression) in [(false, BOTH[0]), (true, BOTH[1])] {
         let world = World::new();
-        let (mut publisher, mut consumer) = ByHand::new(&world, lend, false);
+        let (mut publisher, mut consumer) = Compressing::new(&world, lend, false);
         let coded = |values: &[&str], keys: &[i8]| {
             let values = Arc::new(StringArray::from(values.to_vec()));
             let array = DictionaryArray::<Int8Type>::new(Int8Array::from(keys.to_vec()), values);
@@ -199,14 +125,14 @@ fn compressed_dictionaries_are_decoded_extended_and_replaced() {
             RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(vec![field])), vec![Arc::new(array)])
                 .expect("a batch")
         };
-        publisher.schema(&coded(&["a"], &[0]));
+        publisher.by_hand.schema(&coded(&["a"], &[0]));
         publisher.dictionary(&StringArray::from(vec!["a", "b"]), false, compression);
         publisher.batch(&coded(&["a", "b"], &[1, 0]), compression);
         publisher.dictionary(&StringArray::from(vec!["c"]), true, compression);
         publisher.batch(&coded(&["a", "b", "c"], &[2, 0]), compression);
         publisher.dictionary(&StringArray::from(vec!["z"]), false, compression);
         publisher.batch(&coded(&["z"], &[0]), compression);
-        publisher.run(&mut consumer);
+        publisher.by_hand.run(&mut consumer);
         assert!(consumer.failed.is_none(), "{:?}", consumer.failed);
         let texts = |batch: &RecordBatch| {
             let array = batch.column(0).as_dictionary::<Int8Type>().downcast_dict::<StringArray>().expect("texts");
@@ -215,7 +141,7 @@ fn compressed_dictionaries_are_decoded_extended_and_replaced() {
         let all: Vec<_> =
             std::iter::from_fn(|| consumer.take()).map(|b| texts(&b.to_arrow().expect("arrays"))).collect();
         assert_eq!(all, [vec!["b", "a"], vec!["c", "a"], vec!["z"]]);
-        assert_eq!(publisher.sender.outstanding(), 0);
+        assert_eq!(publisher.by_hand.sender.outstanding(), 0);
     }
 }
 
@@ -223,14 +149,14 @@ fn compressed_dictionaries_are_decoded_extended_and_replaced() {
 fn where_copies_are_forbidden_a_compressed_batch_is_an_error_that_says_so() {
     for lend in [false, true] {
         let world = World::new();
-        let (mut publisher, mut consumer) = ByHand::new(&world, lend, true);
-        publisher.schema(&numbered(0, 1));
+        let (mut publisher, mut consumer) = Compressing::new(&world, lend, true);
+        publisher.by_hand.schema(&numbered(0, 1));
         publisher.batch(&numbered(1, 100), Compression::Zstd);
-        publisher.run(&mut consumer);
+        publisher.by_hand.run(&mut consumer);
         let failure = consumer.failed.as_ref().expect("it failed");
         assert_eq!(failure.code(), "ERR_COPY_REQUIRED", "{failure}");
         assert!(failure.to_string().contains("compressed"), "{failure}");
-        assert_eq!(publisher.sender.outstanding(), 0, "and what was lent went back");
+        assert_eq!(publisher.by_hand.sender.outstanding(), 0, "and what was lent went back");
     }
 }
 
@@ -239,22 +165,22 @@ fn a_buffer_that_lies_about_its_plain_length_costs_an_error_and_no_memory() {
     for (lend, compression) in [(false, BOTH[0]), (true, BOTH[1])] {
         for lie in [i64::MAX, 1 << 40, 801, 799, -2] {
             let world = World::new();
-            let (mut publisher, mut consumer) = ByHand::new(&world, lend, false);
-            publisher.schema(&numbered(0, 1));
+            let (mut publisher, mut consumer) = Compressing::new(&world, lend, false);
+            publisher.by_hand.schema(&numbered(0, 1));
             let batch = numbered(1, 100);
             let columns: Vec<_> = batch.columns().iter().map(|c| c.to_data()).collect();
             let flat = flatten(&columns).expect("flat");
-            let mut header = BatchHeader { compression: Some(compression), ..header_of(&flat, 8) };
+            let header = BatchHeader { compression: Some(compression), ..header_of(&flat, 8) };
             // The numbers, 800 bytes, are the first buffer that has any.
             let mut buffers: Vec<_> = flat.buffers.iter().map(|b| encoded(compression, 0, b.as_slice())).collect();
             assert_eq!(buffers[1][..8], 800i64.to_le_bytes());
             buffers[1][..8].copy_from_slice(&lie.to_le_bytes());
-            publisher.put_encoded(&mut header, &buffers, &|header| encode_batch(header, &[]));
-            publisher.run(&mut consumer);
+            publisher.put_encoded(header, &buffers, &|header| encode_batch(header, &[]));
+            publisher.by_hand.run(&mut consumer);
             let failure = consumer.failed.as_ref().expect("it failed");
             assert_eq!(failure.code(), "ERR_PROTOCOL", "{lie}: {failure}");
             assert!(failure.to_string().contains("compressed body"), "{lie}: {failure}");
-            assert_eq!(publisher.sender.outstanding(), 0);
+            assert_eq!(publisher.by_hand.sender.outstanding(), 0);
         }
     }
 }

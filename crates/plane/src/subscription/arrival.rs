@@ -145,6 +145,7 @@ impl Inbox for FromPublisher<'_> {
             limits: Limits::default(),
             free_tag: Some(tags.free_data),
             ext_tag: Some(tags.want_data_ext),
+            unordered: false,
         }));
         self.greeted = Some(tags);
         Ok(())
