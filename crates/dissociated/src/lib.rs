@@ -15,6 +15,9 @@
 //! ([`Limits`]). A transport feeds [`Receiver::metadata`] and [`Receiver::tagged`] with what arrived, takes
 //! [`Receiver::next`] events, and implements [`Outbox`] to send what comes out.
 //!
+//! Metadata and bodies may arrive in any order relative to each other, and metadata out of order among itself where the
+//! connection says so ([`ReceiverConfig::unordered`]); what is lost is named. [`Decompression`] makes compressed bodies plain.
+//!
 //! [`layout`] goes between arrow-rs arrays and flat lists of nodes and buffers; [`header`] between those and the
 //! flatbuffers of the IPC format; [`uri`] reads and writes data URIs.
 //!

@@ -8,9 +8,7 @@ use std::{io::Write, sync::Arc};
 use arrow_array::{Array, DictionaryArray, Int8Array, RecordBatch, StringArray, cast::AsArray, types::Int8Type};
 use arrow_data::ArrayData;
 use arrow_schema::Field;
-use arrowlane_dissociated::{
-    BatchHeader, Compression, Span, encode_batch, encode_dictionary, flatten, header_of,
-};
+use arrowlane_dissociated::{BatchHeader, Compression, Span, encode_batch, encode_dictionary, flatten, header_of};
 use arrowlane_plane::{SubscriptionOptions, copied_bytes};
 use support::{by_hand::ByHand, *};
 
@@ -55,12 +53,7 @@ impl Compressing {
         self.put_encoded(header, &buffers, message);
     }
 
-    fn put_encoded(
-        &mut self,
-        mut header: BatchHeader,
-        buffers: &[Vec<u8>],
-        message: &dyn Fn(&BatchHeader) -> Vec<u8>,
-    ) {
+    fn put_encoded(&mut self, mut header: BatchHeader, buffers: &[Vec<u8>], message: &dyn Fn(&BatchHeader) -> Vec<u8>) {
         let mut body = Vec::new();
         for (span, bytes) in header.buffers.iter_mut().zip(buffers) {
             *span = Span { offset: body.len() as u64, length: bytes.len() as u64 };
@@ -183,4 +176,23 @@ fn a_buffer_that_lies_about_its_plain_length_costs_an_error_and_no_memory() {
             assert_eq!(publisher.by_hand.sender.outstanding(), 0);
         }
     }
+}
+
+#[test]
+fn a_body_that_would_be_larger_than_the_limit_is_refused_before_it_is_decoded() {
+    let world = World::new();
+    let (mut publisher, mut consumer) = Compressing::new(&world, false, false);
+    publisher.by_hand.schema(&numbered(0, 1));
+    let columns: Vec<_> = numbered(1, 100).columns().iter().map(|c| c.to_data()).collect();
+    let header =
+        BatchHeader { compression: Some(Compression::Zstd), ..header_of(&flatten(&columns).expect("flat"), 8) };
+    let mut buffers = vec![Vec::new(); header.buffers.len()];
+    // So many bytes could hold as much, as far as the codec goes.
+    buffers[1] = [&(5i64 << 30).to_le_bytes()[..], &vec![0; 200 << 10]].concat();
+    publisher.put_encoded(header, &buffers, &|header| encode_batch(header, &[]));
+    let before = copied_bytes();
+    publisher.by_hand.run(&mut consumer);
+    let failure = consumer.failed.as_ref().expect("it failed").to_string();
+    assert!(failure.contains("decompressed") && failure.contains("4294967296"), "{failure}");
+    assert!(copied_bytes() - before < 64 << 20, "nothing of it was decoded");
 }
