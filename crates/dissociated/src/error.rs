@@ -43,12 +43,19 @@ pub enum ProtocolError {
     #[error("tagged message with unknown tag {0:#018x}; expected a data tag or one of the tags of the URI")]
     UnknownTag(u64),
     /// Sequence numbers are missing.
-    #[error("gap in the stream: message {expected} never came, {got} came instead; data was lost")]
+    #[error("gap in the stream: {}; data was lost", missing(*.expected, *.got))]
     Gap {
         /// The first number that is missing.
         expected: u32,
-        /// The number that came.
+        /// The number that came, behind the last one that is missing; an end of stream has the next unused one. The same as
+        /// `expected` where all that came of that message is its body.
         got: u32,
+    },
+    /// A message whose body is missing.
+    #[error("gap in the stream: the body of message {serial} never came; data was lost")]
+    BodyMissing {
+        /// The number.
+        serial: u32,
     },
     /// A sequence number that was already used.
     #[error("{what} {serial} came twice, or after it was delivered; expected each number once")]
@@ -120,13 +127,22 @@ pub enum ProtocolError {
     Uri(String),
 }
 
+/// Which numbers never came, where `got` came behind them.
+fn missing(expected: u32, got: u32) -> String {
+    match got.wrapping_sub(expected) {
+        0 => format!("message {expected} never came, though its body did"),
+        1 => format!("message {expected} never came, and {got} did"),
+        _ => format!("messages {expected} to {} never came, and {got} did", got.wrapping_sub(1)),
+    }
+}
+
 impl ProtocolError {
     /// A stable code for programs: `ERR_LIMIT`, `ERR_GAP`, `ERR_UNSUPPORTED`, `ERR_URI`, else `ERR_PROTOCOL`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Limit { .. } | Self::BeyondWindow { .. } => "ERR_LIMIT",
-            Self::Gap { .. } => "ERR_GAP",
+            Self::Gap { .. } | Self::BodyMissing { .. } => "ERR_GAP",
             Self::Unsupported(_) => "ERR_UNSUPPORTED",
             Self::Uri(_) => "ERR_URI",
             _ => "ERR_PROTOCOL",

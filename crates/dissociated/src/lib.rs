@@ -15,6 +15,9 @@
 //! ([`Limits`]). A transport feeds [`Receiver::metadata`] and [`Receiver::tagged`] with what arrived, takes
 //! [`Receiver::next`] events, and implements [`Outbox`] to send what comes out.
 //!
+//! Metadata and bodies may arrive in any order relative to each other, and metadata out of order among itself where the
+//! connection says so ([`ReceiverConfig::unordered`]); what is lost is named. [`Decompression`] makes compressed bodies plain.
+//!
 //! [`layout`] goes between arrow-rs arrays and flat lists of nodes and buffers; [`header`] between those and the
 //! flatbuffers of the IPC format; [`uri`] reads and writes data URIs.
 //!
@@ -25,6 +28,7 @@
 //! trust.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod compressed;
 mod error;
 mod fields;
 pub mod free;
@@ -43,6 +47,7 @@ pub mod uri;
 #[cfg(test)]
 mod conversation;
 
+pub use compressed::Decompression;
 pub use error::ProtocolError;
 pub use fields::Fields;
 pub use header::{

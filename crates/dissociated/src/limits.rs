@@ -17,10 +17,14 @@ pub struct Limits {
     pub max_pairs: usize,
     /// Bytes of one body, and of each buffer in it.
     pub max_body: u64,
+    /// Bytes of one body once it is decompressed.
+    pub max_decompressed: u64,
     /// Messages that may have arrived in part or whole and not been taken with `next`.
     pub max_pending_messages: u32,
     /// Bytes of packed bodies that may have arrived and not been taken with `next`.
     pub max_pending_bytes: u64,
+    /// Bytes that the headers and addresses of messages take that have arrived and not been taken with `next`.
+    pub max_pending_metadata: u64,
     /// Fields of a schema, nested ones counted; also the nodes of a header.
     pub max_fields: usize,
     /// Levels of nesting of a field.
@@ -33,8 +37,10 @@ impl Default for Limits {
             max_metadata: 16 << 20,
             max_pairs: 1 << 18,
             max_body: 1 << 40,
+            max_decompressed: 4 << 30,
             max_pending_messages: 16_384,
             max_pending_bytes: 4 << 30,
+            max_pending_metadata: 256 << 20,
             max_fields: 1 << 16,
             max_nesting: 64,
         }

@@ -5,7 +5,7 @@ mod event;
 mod headers;
 mod notices;
 mod returns;
-mod slot;
+mod window;
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ pub use event::Event;
 use headers::Headers;
 use notices::Notices;
 use returns::Returns;
-use slot::Slot;
+use window::{Slot, Window};
 
 use crate::metadata::PREFIX;
 use crate::{BodyType, DataTag, Header, Limits, Metadata, Outbox, ProtocolError, Result, Serial, pairs};
@@ -30,13 +30,17 @@ pub struct ReceiverConfig {
     pub free_tag: Option<u64>,
     /// The URI's `want_data_ext`, where this side declared the extension.
     pub ext_tag: Option<u64>,
+    /// Whether metadata may overtake metadata on its way, as active messages of different sizes do over UCX. Then it is put in
+    /// order within [`Limits::max_pending_messages`], and a gap shows only when the connection ends
+    /// ([`missing`](Receiver::missing)); otherwise it is an error at once.
+    pub unordered: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// The end came; bodies may still be missing.
-    Ending,
+    /// The end came; what is before this number may still be missing.
+    Ending(Serial),
     /// An error came: what is complete is delivered, nothing more is waited for.
     Failing(String, String),
     /// End or error was delivered.
@@ -47,19 +51,14 @@ enum State {
 ///
 /// One per connection. Feed it with [`metadata`](Self::metadata) and [`tagged`](Self::tagged) in any interleaving, take
 /// [`next`](Self::next) until it is `None`, and [`flush`](Self::flush) what goes back. After an error the connection is to be
-/// closed. What is in flight must stay below [`Limits::max_pending_messages`], or events must be taken at once.
+/// closed. What is in flight must stay below [`Limits::max_pending_messages`], or events must be taken at once: where the
+/// streams are two connections, [`pending`](Self::pending) says when to read no more of the one that is ahead.
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
-    /// The next number to be delivered: that of `slots[0]`.
-    next: Serial,
-    /// The next number expected on the metadata stream, which is ordered.
-    expected: Serial,
     /// Whether the schema came.
     started: bool,
-    slots: VecDeque<Slot>,
-    /// Bytes of packed bodies in `slots`.
-    pending_bytes: u64,
+    window: Window,
     state: State,
     heartbeat: bool,
     notices: Notices,
@@ -69,20 +68,14 @@ pub struct Receiver {
     headers: Headers,
 }
 
-/// Bodyless messages that are remembered: plain servers send the empty body right behind the metadata.
-const BODYLESS_REMEMBERED: usize = 256;
-
 impl Receiver {
     /// A receiver at the start of its stream.
     #[must_use]
     pub fn new(config: ReceiverConfig) -> Self {
         Self {
             config,
-            next: Serial(0),
-            expected: Serial(0),
             started: false,
-            slots: VecDeque::new(),
-            pending_bytes: 0,
+            window: Window::starting_at(Serial(0)),
             state: State::Open,
             heartbeat: false,
             notices: Notices::default(),
@@ -95,8 +88,8 @@ impl Receiver {
     /// Takes a message of the metadata stream.
     ///
     /// # Errors
-    /// A message that cannot be read, a number that is not the next one (a gap is named), one beyond the window, a
-    /// schema that is not message 0, anything after the end, an extension message that was not agreed on.
+    /// A message that cannot be read, a number that is not the next one (a gap is named, unless they may come
+    /// [out of order](ReceiverConfig::unordered)) or that came before, one beyond the window, a schema that is not message 0, anything after the end, an extension message that was not agreed on.
     pub fn metadata(&mut self, bytes: &[u8]) -> Result<()> {
         Limits::check(
             "length of a metadata message",
@@ -108,12 +101,7 @@ impl Receiver {
             Metadata::Message { serial, flatbuffer } => self.message(serial, flatbuffer),
             Metadata::EndOfStream { serial } => {
                 self.open("end of stream", serial)?;
-                // The next unused number is what we send; a used one leaves no gap either. A body without metadata does.
-                let bodies_ahead = self.slots.len() > self.expected.since(self.next) as usize;
-                if self.is_ahead(serial) && serial != self.expected || bodies_ahead {
-                    return Err(ProtocolError::Gap { expected: self.expected.0, got: serial.0 });
-                }
-                self.state = State::Ending;
+                self.state = State::Ending(self.end(serial)?);
                 Ok(())
             }
             Metadata::Error { serial, code, message } => {
@@ -130,7 +118,12 @@ impl Receiver {
             Metadata::Notice { serial, text } => {
                 extension(bytes[0])?;
                 self.open("notice", serial)?;
-                self.notices.add(self.expected, text)
+                let before = if self.config.unordered {
+                    self.window.place("notice", serial, &self.config.limits).map_or(self.window.next(), |_| serial)
+                } else {
+                    self.window.expected()
+                };
+                self.notices.add(before, self.window.next(), text)
             }
         }
     }
@@ -143,6 +136,8 @@ impl Receiver {
     pub fn tagged(&mut self, tag: u64, body: Bytes) -> Result<()> {
         let (serial, kind) = DataTag::decode(tag)?;
         let body = match kind {
+            // Also as the other type: a plain server sends nothing for a message without bytes.
+            _ if body.is_empty() => ReceivedBody::Packed(body),
             BodyType::Packed => {
                 Limits::check("length of a body", body.len() as u64, self.config.limits.max_body)?;
                 ReceivedBody::Packed(body)
@@ -155,7 +150,7 @@ impl Receiver {
                 ReceivedBody::Pairs { total, pairs }
             }
         };
-        if serial < self.next {
+        if serial < self.window.next() {
             let late = self.bodyless.iter().position(|s| *s == serial);
             if late.is_some_and(|at| self.bodyless.remove(at).is_some()) {
                 self.discard(&body);
@@ -163,35 +158,18 @@ impl Receiver {
             }
             return Err(ProtocolError::Duplicate { what: "body", serial: serial.0 });
         }
-        if self.state == State::Ending && self.is_ahead(serial) {
-            return Err(ProtocolError::AfterEnd { what: "body", serial: serial.0 });
+        match &self.state {
+            State::Open => {}
+            State::Ending(end) if !is_ahead(serial, *end) => {}
+            State::Ending(_) => return Err(ProtocolError::AfterEnd { what: "body", serial: serial.0 }),
+            State::Failing(..) | State::Over => {
+                // Sent before the failure was known; nobody waits for it.
+                self.discard(&body);
+                return Ok(());
+            }
         }
-        if matches!(self.state, State::Failing(..) | State::Over) {
-            // Sent before the failure was known; nobody waits for it.
-            self.discard(&body);
-            return Ok(());
-        }
-        let at = self.window("body", serial)?;
-        // One body always fits, up to the limit of its own.
-        if let ReceivedBody::Packed(bytes) = &body
-            && self.pending_bytes > 0
-        {
-            Limits::check(
-                "bytes of pending bodies",
-                self.pending_bytes.saturating_add(bytes.len() as u64),
-                self.config.limits.max_pending_bytes,
-            )?;
-        }
-        let slot = self.slot(at);
-        if slot.body.is_some() {
-            return Err(ProtocolError::Duplicate { what: "body", serial: serial.0 });
-        }
-        if let Some((header, _)) = &slot.header {
-            body.check(header.body_length())?;
-        }
-        self.pending_bytes += body.packed_bytes();
-        self.slot(at).body = Some(body);
-        Ok(())
+        let at = self.window.place("body", serial, &self.config.limits)?;
+        self.window.put_body(at, body, &self.config.limits)
     }
 
     /// The next event in sequence, if its parts have all arrived.
@@ -203,13 +181,11 @@ impl Receiver {
         if self.state == State::Over {
             return None;
         }
-        if let Some(fields) = self.notices.due(self.next) {
+        if let Some(fields) = self.notices.due(self.window.next()) {
             return Some(Event::Notice(fields));
         }
-        if self.slots.front().is_some_and(Slot::complete)
-            && let Some(slot) = self.slots.pop_front()
-        {
-            return self.deliver(slot);
+        if let Some((serial, slot)) = self.window.take() {
+            return self.deliver(serial, slot);
         }
         match &mut self.state {
             State::Failing(code, message) => {
@@ -217,12 +193,36 @@ impl Receiver {
                 self.over();
                 Some(Event::Error { code, message })
             }
-            State::Ending if self.next == self.expected => {
+            State::Ending(end) if self.window.next() == *end => {
                 self.over();
                 Some(Event::End)
             }
             _ => None,
         }
+    }
+
+    /// What is known to be lost, once nothing more can arrive: the connection ended, or nothing came for too long. `None` where
+    /// nothing shows that there was more.
+    #[must_use]
+    pub fn missing(&self) -> Option<ProtocolError> {
+        let end = match self.state {
+            State::Open => self.window.end(),
+            State::Ending(end) => end,
+            State::Failing(..) | State::Over => return None,
+        };
+        let expected = self.window.expected();
+        if expected != end {
+            let got = self.window.after_hole().unwrap_or(end);
+            return Some(ProtocolError::Gap { expected: expected.0, got: got.0 });
+        }
+        let next = self.window.next();
+        (next != end).then_some(ProtocolError::BodyMissing { serial: next.0 })
+    }
+
+    /// Messages that arrived in part and wait for the rest, or for the rest of one before them.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.window.len()
     }
 
     /// Gives addresses back: each pair received of a length above 0, once. Goes out with the next [`flush`](Self::flush).
@@ -289,75 +289,67 @@ impl Receiver {
 
     fn message(&mut self, serial: Serial, flatbuffer: &[u8]) -> Result<()> {
         self.open("metadata", serial)?;
-        if serial != self.expected {
-            return Err(if serial < self.expected {
-                ProtocolError::Duplicate { what: "metadata", serial: serial.0 }
-            } else {
-                ProtocolError::Gap { expected: self.expected.0, got: serial.0 }
-            });
+        let expected = self.window.expected();
+        let behind = if self.config.unordered { self.window.next() } else { expected };
+        if serial < behind {
+            return Err(ProtocolError::Duplicate { what: "metadata", serial: serial.0 });
         }
-        let at = self.window("metadata", serial)?;
+        if serial != expected && !self.config.unordered {
+            return Err(ProtocolError::Gap { expected: expected.0, got: serial.0 });
+        }
+        let at = self.window.place("metadata", serial, &self.config.limits)?;
         let decoded = self.headers.decode(flatbuffer, &self.config.limits)?;
         // Numbers wrap to 0 again, so what counts is whether a schema came.
-        match (&decoded.0, self.started) {
-            (Header::Schema(_), false) => {}
-            (Header::Schema(_), true) => {
-                return Err(ProtocolError::SchemaPlace { serial: serial.0, detail: "is a second schema" });
-            }
-            (_, false) => {
-                return Err(ProtocolError::SchemaPlace { serial: serial.0, detail: "is not a schema" });
-            }
-            _ => {}
+        let detail = match (&decoded.0, self.started, serial) {
+            (Header::Schema(_), true, _) => Some("is a second schema"),
+            (Header::Schema(_), false, Serial(1..)) => Some("is a schema"),
+            (Header::Batch(_) | Header::Dictionary { .. }, false, Serial(0)) => Some("is not a schema"),
+            _ => None,
+        };
+        if let Some(detail) = detail {
+            return Err(ProtocolError::SchemaPlace { serial: serial.0, detail });
         }
-        if let Some(body) = &self.slot(at).body {
-            body.check(decoded.0.body_length())?;
-        }
-        self.slot(at).header = Some(decoded);
-        self.expected = serial.next();
-        self.started = true;
+        let schema = matches!(decoded.0, Header::Schema(_));
+        self.window.put_header(at, decoded, &self.config.limits)?;
+        self.started |= schema;
         Ok(())
+    }
+
+    /// The number before which everything has to come once the end did.
+    fn end(&self, serial: Serial) -> Result<Serial> {
+        let (expected, known) = (self.window.expected(), self.window.end());
+        let gap = || Err(ProtocolError::Gap { expected: expected.0, got: serial.0 });
+        // The next unused number is what we send; a used one leaves no gap either.
+        let further = is_ahead(serial, expected) && serial != expected;
+        if !self.config.unordered {
+            // A body without metadata is one as well.
+            return if further || known != expected { gap() } else { Ok(expected) };
+        }
+        let next = self.window.next();
+        match serial.since(next) {
+            ahead if further && ahead > self.config.limits.max_pending_messages => gap(),
+            ahead if further && ahead > known.since(next) => Ok(serial),
+            _ => Ok(known),
+        }
     }
 
     /// An error when nothing more may come on the metadata stream.
     fn open(&self, what: &'static str, serial: Serial) -> Result<()> {
         match self.state {
             State::Open => Ok(()),
+            // It was overtaken by the end.
+            State::Ending(end) if self.config.unordered && what == "metadata" && !is_ahead(serial, end) => Ok(()),
             _ => Err(ProtocolError::AfterEnd { what, serial: serial.0 }),
         }
     }
 
-    /// Whether no metadata with this number has come yet.
-    fn is_ahead(&self, serial: Serial) -> bool {
-        serial.since(self.expected) <= u32::MAX / 2
-    }
-
-    /// The position of a number in `slots`, if it is inside the window.
-    fn window(&self, what: &'static str, serial: Serial) -> Result<usize> {
-        let ahead = serial.since(self.next);
-        let window = self.config.limits.max_pending_messages;
-        if ahead >= window {
-            return Err(ProtocolError::BeyondWindow { what, serial: serial.0, expected: self.next.0, window });
-        }
-        Ok(ahead as usize)
-    }
-
-    /// The slot at a position inside the window, made if need be.
-    fn slot(&mut self, at: usize) -> &mut Slot {
-        if at >= self.slots.len() {
-            self.slots.resize_with(at + 1, Slot::default);
-        }
-        &mut self.slots[at]
-    }
-
-    fn deliver(&mut self, slot: Slot) -> Option<Event> {
-        let serial = self.next;
-        self.next = serial.next();
+    fn deliver(&mut self, serial: Serial, slot: Slot) -> Option<Event> {
         let (header, metadata) = slot.header?;
         let mut body = slot.body.unwrap_or(ReceivedBody::None);
-        self.pending_bytes -= body.packed_bytes();
         if header.body_length() == 0 {
             if matches!(body, ReceivedBody::None) {
-                if self.bodyless.len() == BODYLESS_REMEMBERED {
+                // A plain server may be as far behind with its empty bodies as with any.
+                if self.bodyless.len() >= self.config.limits.max_pending_messages as usize {
                     self.bodyless.pop_front();
                 }
                 self.bodyless.push_back(serial);
@@ -377,12 +369,9 @@ impl Receiver {
     /// Nothing more is delivered; what was not goes back at once.
     fn over(&mut self) {
         self.state = State::Over;
-        for slot in std::mem::take(&mut self.slots) {
-            if let Some(body) = slot.body {
-                self.discard(&body);
-            }
+        for body in self.window.clear() {
+            self.discard(&body);
         }
-        self.pending_bytes = 0;
     }
 
     fn hold(&mut self, body: &ReceivedBody) {
@@ -397,5 +386,10 @@ impl Receiver {
         body.held_pairs().for_each(|pair| self.returns.free(pair.address));
     }
 }
+/// Whether a number is another one or comes after it.
+fn is_ahead(serial: Serial, other: Serial) -> bool {
+    serial.since(other) <= u32::MAX / 2
+}
+
 #[cfg(test)]
 mod tests;

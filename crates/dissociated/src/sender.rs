@@ -254,6 +254,12 @@ impl<T: Clone> Sender<T> {
         self.next
     }
 
+    /// Skips numbers, for tests of their wrap.
+    #[cfg(test)]
+    pub(crate) fn jump_to(&mut self, next: Serial) {
+        self.next = next;
+    }
+
     fn put(&mut self, message: Metadata<'_>, out: &mut dyn Outbox) {
         self.scratch.clear();
         message.encode_into(&mut self.scratch);
@@ -273,99 +279,4 @@ impl<T: Clone> Sender<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conversation::Wire;
-    use std::sync::Arc;
-
-    const CONFIG: SenderConfig = SenderConfig { free_tag: 70, ext_tag: Some(80) };
-
-    fn pair(address: u64, length: u64) -> Pair {
-        Pair { address, length }
-    }
-
-    fn freed(addresses: &[u64]) -> Vec<u8> {
-        let mut out = vec![];
-        free::encode_into(addresses, &mut out);
-        out
-    }
-
-    #[test]
-    fn a_message_goes_out_as_metadata_then_body() {
-        let mut sender = Sender::<()>::new(CONFIG);
-        let mut wire = Wire::default();
-        sender.message(&[7], Body::None, &mut wire);
-        let body = Body::Packed { parts: &[&[1, 2], &[3]], length: 3 };
-        assert_eq!(sender.message(&[8], body, &mut wire), Serial(1));
-        sender.finish(&mut wire);
-        assert_eq!(wire.metadata, [vec![1, 0, 0, 0, 0, 7], vec![1, 1, 0, 0, 0, 8], vec![0, 2, 0, 0, 0]]);
-        assert_eq!(wire.tagged, [(1, vec![1, 2, 3])]);
-        assert_eq!(sender.sent_bytes(), 3);
-    }
-
-    #[test]
-    fn memory_is_kept_until_each_address_came_back_as_often_as_it_went_out() {
-        let mut sender = Sender::new(CONFIG);
-        let mut wire = Wire::default();
-        let block = Arc::new(());
-        for _ in 0..2 {
-            let pairs = [pair(16, 4), pair(0, 0), pair(32, 8)];
-            let body = Body::Pairs { total: 12, pairs: &pairs, keep: &block };
-            sender.message(&[1], body, &mut wire);
-        }
-        assert_eq!(sender.outstanding(), 4, "empty pairs are never out");
-        assert_eq!(Arc::strong_count(&block), 5);
-        assert_eq!(sender.tagged(70, &freed(&[16, 32, 16])), Ok(SenderEvent::Freed { addresses: 3 }));
-        assert_eq!(sender.consumed_bytes(), 16);
-        assert_eq!(Arc::strong_count(&block), 2);
-        sender.tagged(70, &freed(&[32])).unwrap();
-        assert_eq!((Arc::strong_count(&block), sender.outstanding()), (1, 0));
-        assert_eq!(sender.tagged(70, &freed(&[32])), Err(ProtocolError::NotOutstanding(32)), "never twice");
-    }
-
-    #[test]
-    fn a_sender_that_goes_lets_all_memory_go() {
-        let mut sender = Sender::new(CONFIG);
-        let block = Arc::new(());
-        let body = Body::Pairs { total: 4, pairs: &[pair(16, 4)], keep: &block };
-        sender.message(&[1], body, &mut Wire::default());
-        drop(sender);
-        assert_eq!(Arc::strong_count(&block), 1);
-    }
-
-    #[test]
-    fn credits_run_forwards_and_never_beyond_what_was_sent() {
-        let mut sender = Sender::<()>::new(CONFIG);
-        let body = Body::Packed { parts: &[&[0; 100]], length: 100 };
-        sender.message(&[1], body, &mut Wire::default());
-        let mut credit = |bytes: u64| sender.tagged(80, &bytes.to_le_bytes());
-        assert_eq!(credit(60), Ok(SenderEvent::Credit { consumed: 60 }));
-        assert!(credit(60).is_ok(), "a repeated credit is a heartbeat");
-        assert!(credit(59).is_err());
-        assert!(credit(101).is_err());
-        assert_eq!(sender.consumed_bytes(), 60);
-        assert_eq!(sender.tagged(80, &[]), Ok(SenderEvent::Cancelled));
-        assert!(sender.tagged(80, &[1]).is_err());
-        assert_eq!(sender.tagged(81, &[]), Err(ProtocolError::UnknownTag(81)), "an unknown tag is an error");
-    }
-
-    #[test]
-    fn a_plain_client_gets_no_extension_messages() {
-        let mut sender = Sender::<()>::new(SenderConfig { ext_tag: None, ..CONFIG });
-        let mut wire = Wire::default();
-        sender.fail("ERR_X", "why", &mut wire);
-        sender.heartbeat(&mut wire);
-        sender.notice(&crate::Fields::default(), &mut wire);
-        assert!(wire.metadata.is_empty());
-        assert!(sender.tagged(80, &[]).is_err());
-    }
-
-    #[test]
-    fn numbers_wrap() {
-        let mut sender = Sender::<()>::new(CONFIG);
-        sender.next = Serial(u32::MAX);
-        let mut wire = Wire::default();
-        sender.message(&[1], Body::None, &mut wire);
-        assert_eq!(sender.message(&[1], Body::None, &mut wire), Serial(0), "2³² is followed by 0");
-    }
-}
+mod tests;

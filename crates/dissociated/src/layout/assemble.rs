@@ -19,7 +19,7 @@ use crate::{ProtocolError, Result};
 ///
 /// # Errors
 /// A header that does not fit the schema: counts, lengths, nulls in a column declared without, a missing dictionary; a
-/// compressed body (`Unsupported`). Checked is what lengths and first and last offsets say, not every value: see the
+/// body that is still compressed (`Unsupported`; see [`Decompression`](crate::Decompression)). Checked is what lengths and first and last offsets say, not every value: see the
 /// crate's documentation on trust.
 pub fn assemble(
     schema: &Arc<Schema>,

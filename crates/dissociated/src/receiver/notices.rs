@@ -11,10 +11,12 @@ const MAX_PENDING: u64 = 1 << 14;
 pub(super) struct Notices(VecDeque<(Serial, Fields)>);
 
 impl Notices {
-    /// Comes before the message with number `before`.
-    pub fn add(&mut self, before: Serial, text: &str) -> Result<()> {
+    /// Comes before the message with number `before`, and behind what was said before; `next` is to be delivered next.
+    pub fn add(&mut self, before: Serial, next: Serial, text: &str) -> Result<()> {
         Limits::check("number of pending notices", self.0.len() as u64 + 1, MAX_PENDING)?;
-        self.0.push_back((before, Fields::parse(text)?));
+        let fields = Fields::parse(text)?;
+        let later = self.0.iter().rev().take_while(|(other, _)| other.since(next) > before.since(next)).count();
+        self.0.insert(self.0.len() - later, (before, fields));
         Ok(())
     }
 

@@ -4,7 +4,11 @@ use super::*;
 use crate::conversation::Wire;
 use crate::{BatchHeader, FieldNode, Pair, Span, encode_batch, encode_schema, free};
 
+mod bounds;
+mod conversations;
+mod link;
 mod properties;
+mod quirks;
 
 const FREE: u64 = 70;
 const EXT: u64 = 80;
@@ -170,7 +174,7 @@ fn the_schema_is_first_and_there_is_one() {
 #[test]
 fn numbers_go_on_after_the_wrap() {
     let mut receiver = started();
-    (receiver.next, receiver.expected) = (Serial(u32::MAX), Serial(u32::MAX));
+    receiver.window = Window::starting_at(Serial(u32::MAX));
     for serial in [u32::MAX, 0, 1] {
         receiver.metadata(&framed(1, serial, &batch(&[8]))).unwrap();
         feed(&mut receiver, packed(serial, 8)).unwrap();

@@ -51,6 +51,19 @@ fn tags_are_unsigned_decimals_of_64_bits_and_nothing_else() {
     assert!(DataUri::parse("shm:///x?want_data=1\n").is_err());
 }
 
+#[test]
+fn both_locations_of_the_examples_endpoint_are_read_and_differ_in_their_tags_alone() {
+    // As its Flight server returns them: one endpoint, the metadata's location first.
+    let metadata = DataUri::parse("ucx://127.0.0.1:40123?want_data=9223372036854775809").unwrap();
+    let data =
+        DataUri::parse("ucx://127.0.0.1:40123?want_data=9223372036854775810&free_data=0&remote_handle=AQID").unwrap();
+    assert_eq!((metadata.want_data, data.want_data), ((1 << 63) + 1, (1 << 63) + 2));
+    assert_eq!((metadata.free_data, data.free_data), (None, Some(0)), "a tag of 0 is one, none is none");
+    assert_eq!((metadata.want_data_ext, data.want_data_ext), (None, None), "it is a plain server");
+    assert_eq!(data.remote_handle.as_deref(), Some(&[1, 2, 3][..]));
+    assert_eq!((&metadata.host, metadata.port, &*metadata.path), (&data.host, data.port, ""));
+}
+
 proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in any::<String>(), query in any::<String>()) {

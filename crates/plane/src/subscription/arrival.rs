@@ -49,6 +49,14 @@ pub(super) enum Located {
 }
 
 impl Located {
+    /// Bytes of it that lie in memory of this process.
+    pub(super) fn inline_bytes(&self) -> u64 {
+        match self {
+            Self::Lent { .. } => 0,
+            Self::Inline { bytes, .. } => bytes.len() as u64,
+        }
+    }
+
     pub(super) fn into_body(self, link: &Arc<Link>) -> (Arc<Body>, Vec<Placed>) {
         match self {
             Self::Lent { loans, addresses } => Body::of_loans(link, loans, addresses),
@@ -104,17 +112,6 @@ fn locate(endpoint: &dyn Endpoint, header: &BatchHeader, body: ReceivedBody) -> 
     })
 }
 
-/// What a batch takes in this process while it waits, in bytes: what describes it, and its body where that is not lent.
-pub(super) fn cost(header: &BatchHeader, metadata: &KeyValues, body: &Located) -> (u64, u64) {
-    let (buffers, inline) = match body {
-        Located::Lent { loans, .. } => (loans.len(), 0),
-        Located::Inline { bytes, spans } => (spans.len(), bytes.len()),
-    };
-    let texts: usize = metadata.iter().map(|(key, value)| 64 + key.len() + value.len()).sum();
-    // About what the structures for a node and a buffer take.
-    ((512 + 16 * header.nodes.len() + 128 * buffers + texts) as u64, inline as u64)
-}
-
 fn aligned(body: &[u8]) -> Result<Bytes, TransportError> {
     let mut growing = Growing::new(body.len());
     growing.append(body)?;
@@ -153,6 +150,8 @@ impl Inbox for FromPublisher<'_> {
             limits: Limits::default(),
             free_tag: tags.frees.then_some(tags.free_data),
             ext_tag: tags.extended.then_some(tags.want_data_ext),
+            // What one socket brings is in order.
+            unordered: !matches!(self.scheme, "shm" | "tcp" | "inproc" | "grpc"),
         }));
         self.greeted = Some(tags);
         Ok(())

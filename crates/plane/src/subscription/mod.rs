@@ -7,6 +7,7 @@ mod options;
 mod reading;
 mod reconnect;
 mod remote;
+mod whole;
 
 use std::{
     collections::HashMap,

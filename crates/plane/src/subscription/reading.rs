@@ -8,7 +8,8 @@ use arrowlane_transport::{Endpoint, Progress, Readiness, TransportError};
 
 use super::{
     Origin, State, Subscription,
-    arrival::{Arrived, FromPublisher, cost, resolve},
+    arrival::{Arrived, FromPublisher, resolve},
+    whole::Whole,
 };
 use crate::{
     Batch, BatchSchema, Dictionary, Event, Lane, PlaneError,
@@ -161,8 +162,9 @@ impl Subscription {
                 let schema =
                     state.schema.clone().ok_or_else(|| PlaneError::SchemaMismatch("there is none yet".into()))?;
                 schema.shape.check(&header)?;
-                state.delivered.add(bytes, cost(&header, &metadata, &body), self.figures.queue_bytes())?;
-                let (body, buffers) = body.into_body(link);
+                let body = Whole::of(body, header, link)?;
+                state.delivered.add(bytes, body.cost(&metadata), body.room(self.figures.queue_bytes()))?;
+                let (header, body, buffers) = body.plain(self.options.strict)?;
                 let dictionaries =
                     schema.dictionaries.iter().map(|field| state.dictionaries.get(&field.id).cloned()).collect();
                 let (via, sequence) = (state.via, Some(sequence));
@@ -175,7 +177,8 @@ impl Subscription {
                     what: "dictionary",
                     detail: format!("no field of the schema has dictionary {id}"),
                 })?;
-                let (body, buffers) = body.into_body(link);
+                let body = state.delivered.dictionary(Whole::of(body, header, link)?, state.dictionaries.values())?;
+                let (header, body, buffers) = body.plain(self.options.strict)?;
                 let dictionary = match state.dictionaries.get(&id) {
                     Some(known) if delta => known.extended(field, &header, &body, &buffers)?,
                     _ => Dictionary { id, header, buffers, body },

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+pub mod by_hand;
 pub mod chain;
 pub mod policies;
 
