@@ -21,7 +21,7 @@ const mayUse = {
   tpch: ["arrow-c"],
   flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   conformance: ["arrow-c", "memory", "dissociated", "transport"],
-  node: ["arrow-c", "memory", "dissociated", "transport", "plane", "files"],
+  node: ["arrow-c", "memory", "dissociated", "transport", "plane", "files", "flight", "ucx"],
 };
 
 const arrowMajor = "59";

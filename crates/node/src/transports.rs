@@ -5,9 +5,13 @@ use std::sync::LazyLock;
 use arrowlane_dissociated::DataUri;
 use arrowlane_plane::PlaneError;
 use arrowlane_transport::{Endpoint, Listener, Transport, TransportError, shm::ShmTransport, tcp::TcpTransport};
+use arrowlane_ucx::UcxTransport;
 use url::Url;
 
-static ALL: LazyLock<Vec<Box<dyn Transport>>> = LazyLock::new(|| vec![Box::new(ShmTransport), Box::new(TcpTransport::default())]);
+static ALL: LazyLock<Vec<Box<dyn Transport>>> = LazyLock::new(|| {
+    let ucx = UcxTransport::new(arrowlane_ucx::Options::default());
+    vec![Box::new(ShmTransport), Box::new(TcpTransport::default()), Box::new(ucx)]
+});
 
 fn of(scheme: &str, address: &str) -> Result<&'static dyn Transport, PlaneError> {
     ALL.iter().find(|transport| transport.scheme() == scheme).map(|transport| &**transport).ok_or_else(|| {

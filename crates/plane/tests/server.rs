@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use arrowlane_dissociated::{DataUri, KeyValues};
 use arrowlane_plane::{
-    Lane, NativeLane, PlaneError, Queue, Subscription, SubscriptionOptions,
+    Lane, NativeLane, Queue, Subscription, SubscriptionOptions,
     server::{Dataset, DatasetOptions, Offer, Server},
 };
 use arrowlane_transport::{
