@@ -98,7 +98,8 @@ impl Info {
     /// # Errors
     /// [`FlightError::Protocol`] for bytes that are none, a schema that cannot be read, or more endpoints than make sense.
     pub fn read(bytes: &[u8]) -> Result<Self, FlightError> {
-        let info = FlightInfo::decode(bytes).map_err(|error| FlightError::Protocol(format!("no FlightInfo: {error}")))?;
+        let info =
+            FlightInfo::decode(bytes).map_err(|error| FlightError::Protocol(format!("no FlightInfo: {error}")))?;
         Self::of(&info)
     }
 

@@ -1,10 +1,6 @@
 //! The datasets of a data server, as Flight offers them.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};

@@ -18,6 +18,7 @@ mod cell;
 mod error;
 mod events;
 mod files;
+mod flight;
 mod forward;
 mod held;
 mod host;

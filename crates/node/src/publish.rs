@@ -268,7 +268,6 @@ impl NativeLane {
     }
 }
 
-
 /// What is called in other ways than as a method of JavaScript's.
 impl NativeLane {
     /// Why there is no block. What a dataset holds never comes back, so that is not waited for.

@@ -23,6 +23,12 @@ pub struct NativeConnection {
     endpoint: Option<Connected>,
 }
 
+impl NativeConnection {
+    pub(crate) fn of(endpoint: Box<dyn Endpoint>) -> Self {
+        Self { endpoint: Some(Ok(endpoint)) }
+    }
+}
+
 /// Connects off the loop: a name may have to be resolved.
 pub struct ConnectTask {
     uri: String,

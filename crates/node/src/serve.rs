@@ -70,6 +70,21 @@ pub struct NativeText {
     text: Option<Outcome<String>>,
 }
 
+impl NativeText {
+    pub(crate) fn of(text: Outcome<String>) -> Self {
+        Self { text: Some(text) }
+    }
+}
+
+impl NativeDataset {
+    pub(crate) fn finished(&self) -> Result<Arc<Dataset>> {
+        match &self.state {
+            State::Finished(dataset) => Ok(Arc::clone(dataset)),
+            State::Begun(_) => Err(stale("finished dataset")),
+        }
+    }
+}
+
 #[napi]
 impl NativeText {
     /// The text. Throws what went wrong.
@@ -93,7 +108,7 @@ impl<'task> ScopedTask<'task> for ListenTask {
     }
 
     fn resolve(&mut self, _env: &'task Env, text: Self::Output) -> napi::Result<NativeText> {
-        Ok(NativeText { text: Some(text) })
+        Ok(NativeText::of(text))
     }
 }
 
@@ -146,11 +161,11 @@ impl<'task> ScopedTask<'task> for PutFileTask {
     }
 
     fn resolve(&mut self, _env: &'task Env, put: Self::Output) -> napi::Result<NativeText> {
-        Ok(NativeText { text: Some(put.map(|()| String::new())) })
+        Ok(NativeText::of(put.map(|()| String::new())))
     }
 }
 
-fn options_of(options: NativeDatasetOptions) -> DatasetOptions {
+pub(crate) fn options_of(options: NativeDatasetOptions) -> DatasetOptions {
     let NativeDatasetOptions { name, memory, queue_batches, queue_bytes } = options;
     let queue = Queue { batches: queue_batches as usize, bytes: queue_bytes as u64 };
     DatasetOptions { name, memory: memory as u64, queue }
@@ -185,8 +200,7 @@ impl NativeServer {
     /// Offers a finished dataset under a name.
     #[napi]
     pub fn put(&self, name: String, dataset: &NativeDataset) -> Result<()> {
-        let State::Finished(dataset) = &dataset.state else { return Err(stale("finished dataset")) };
-        self.server.put(&name, Offer::Dataset(Arc::clone(dataset)));
+        self.server.put(&name, Offer::Dataset(dataset.finished()?));
         Ok(())
     }
 

@@ -93,10 +93,7 @@ fn a_ticket_that_was_never_minted_is_refused_with_a_reason() {
         let mut consumer = here.get(ticket);
         consumer.turn_until(|c| c.failed.is_some());
         let failed = consumer.failed.take().unwrap();
-        assert!(
-            matches!(failed.code(), "ERR_TICKET" | "ERR_REMOTE"),
-            "{failed}"
-        );
+        assert!(matches!(failed.code(), "ERR_TICKET" | "ERR_REMOTE"), "{failed}");
     }
 }
 

@@ -34,7 +34,12 @@ pub struct Get {
 }
 
 impl Get {
-    pub(super) async fn begin(client: &Client, ticket: Ticket, metadata_only: bool, options: &CallOptions) -> Result<Self> {
+    pub(super) async fn begin(
+        client: &Client,
+        ticket: Ticket,
+        metadata_only: bool,
+        options: &CallOptions,
+    ) -> Result<Self> {
         let call = Call::begin("DoGet", options, client.options.deadline);
         let encoded = ticket.encode_to_vec();
         if encoded.len() > MAX_MESSAGE {
@@ -52,8 +57,7 @@ impl Get {
         let mut answers = Answers::new(call, response, limits);
         let first = answers.next().await?;
         let decoder = BatchDecoder::new(limits.message as u64);
-        let mut get =
-            Self { answers, schema_message: None, schema: None, decoder, _runtime: client.runtime.clone() };
+        let mut get = Self { answers, schema_message: None, schema: None, decoder, _runtime: client.runtime.clone() };
         if let Some(first) = first {
             get.schema = Some(read_schema_message(&first.header)?);
             get.schema_message = Some(first);

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow_buffer::Buffer;
 use arrowlane_dissociated::{BatchHeader, ProtocolError, Span};
 use arrowlane_memory::{DEFAULT_SEGMENT, Kind, MemoryError, PoolConfig, shared};
 use bytes::Bytes;
@@ -134,6 +135,19 @@ pub(crate) fn bytes_of(
         None => Vec::new(),
     };
     Ok((packed_header(header), parts))
+}
+
+/// The buffers of a body as arrow-rs has them, none of them copied.
+pub(crate) fn buffers_of(header: &BatchHeader, memory: Option<&Memory>) -> Result<Vec<Buffer>, ProtocolError> {
+    let lent = memory.map(|memory| Lent::new(memory, &Arc::default(), None, None));
+    let buffer = |(index, span): (usize, &Span)| match &lent {
+        Some(lent) if span.length > 0 => {
+            let outside = || ProtocolError::Layout { what: "body", detail: "a buffer lies outside its memory".into() };
+            lent.buffer(index, span).map(|buffer| Buffer::from(Bytes::from_owner(buffer))).ok_or_else(outside)
+        }
+        _ => Ok(Buffer::from(Vec::<u8>::new())),
+    };
+    header.buffers.iter().enumerate().map(buffer).collect()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ use self::{
 };
 use crate::{BatchSchema, Event, Lane, Outgoing, PlaneError, memory::pairs, topic};
 
-pub(crate) use self::lending::bytes_of;
+pub(crate) use self::lending::{buffers_of, bytes_of};
 
 /// Which of a publisher's connections.
 pub type ConnectionId = u64;

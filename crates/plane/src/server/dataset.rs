@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::feeder::{Content, Feeder};
 use crate::{
-    BatchSchema, NativeLane, Outgoing, Overflow, PackOutcome, Permits, PlaneError, Publisher, PublisherOptions, Queue,
-    publisher::bytes_of,
+    Batch, BatchSchema, Body, Dictionary, NativeLane, Outgoing, Overflow, PackOutcome, Permits, PlaneError, Publisher,
+    PublisherOptions, Queue,
+    publisher::{buffers_of, bytes_of},
 };
 
 /// How a dataset is kept and sent.
@@ -155,6 +156,23 @@ impl Dataset {
 
     pub(crate) fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
+    }
+
+    /// Batch `index` as arrow-rs arrays over the same memory.
+    ///
+    /// # Errors
+    /// When it has no such batch.
+    pub fn batch(&self, index: usize) -> Result<RecordBatch, PlaneError> {
+        let batch = self.content.batches.get(index).ok_or(PlaneError::Closed)?;
+        let dictionaries = batch.dictionaries.iter().zip(&batch.schema.dictionaries).map(|(dictionary, field)| {
+            let buffers = buffers_of(&dictionary.header, dictionary.memory.as_ref())?;
+            let (body, buffers) = Body::of_buffers(&buffers);
+            Ok(Some(Arc::new(Dictionary { id: field.id, header: dictionary.header.clone(), buffers, body })))
+        });
+        let dictionaries = dictionaries.collect::<Result<Vec<_>, PlaneError>>()?;
+        let (body, buffers) = Body::of_buffers(&buffers_of(&batch.header, batch.memory.as_ref())?);
+        let (schema, header, metadata) = (Arc::clone(&batch.schema), batch.header.clone(), batch.metadata.clone());
+        Batch { schema, header, buffers, body, dictionaries, metadata, via: "import", sequence: None }.to_arrow()
     }
 
     /// The bare flatbuffer of its schema's message.

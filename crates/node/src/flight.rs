@@ -1,0 +1,374 @@
+//! Flight, as JavaScript drives it: a service beside a data server, and clients.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use arrowlane_files::json::schema_to_json;
+use arrowlane_flight::{
+    CallOptions, Client, ClientOptions, ClientTls, Credentials, Descriptor, GrpcEndpoint, Info, Location, Locations,
+    Runtime, Server as Service, ServerOptions, ServerTls, Shape, Shelf,
+};
+use arrowlane_plane::server::DatasetOptions;
+use napi::{Env, ScopedTask, bindgen_prelude::*};
+use napi_derive::napi;
+use serde_json::{Value, json};
+
+use crate::{
+    error::{CodedError, Result, coded, plane, stale},
+    remote::NativeConnection,
+    serve::{NativeDataset, NativeDatasetOptions, NativeServer, NativeText, options_of},
+};
+
+type Outcome<T> = std::result::Result<T, CodedError>;
+
+fn flight(error: arrowlane_flight::FlightError) -> CodedError {
+    coded(error.code(), &error)
+}
+
+/// How a Flight service behaves. Certificates are PEM.
+#[napi(object)]
+pub struct NativeControlOptions {
+    pub inline: bool,
+    /// Which data URIs those get who do not ask: `none`, `combined` or `split`.
+    pub locations: String,
+    /// How uploads are kept; absent: none are taken.
+    pub uploads: Option<NativeDatasetOptions>,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+    pub client_roots: Option<String>,
+}
+
+/// A Flight service that runs.
+#[napi]
+pub struct NativeControl {
+    service: Arc<Service>,
+}
+
+/// A service that was started, or why there is none.
+#[napi]
+pub struct NativeControlResult {
+    started: Option<Outcome<Service>>,
+}
+
+#[napi]
+impl NativeControlResult {
+    /// The service. Throws what went wrong.
+    #[napi]
+    pub fn get(&mut self) -> Result<NativeControl> {
+        let started = self.started.take().unwrap_or_else(|| Err(stale("service")))?;
+        Ok(NativeControl { service: Arc::new(started) })
+    }
+}
+
+pub struct BindTask {
+    uri: String,
+    shelf: Option<Shelf>,
+    options: Option<ServerOptions>,
+}
+
+impl<'task> ScopedTask<'task> for BindTask {
+    type Output = Outcome<Service>;
+    type JsValue = NativeControlResult;
+
+    fn compute(&mut self) -> napi::Result<Self::Output> {
+        let (Some(shelf), Some(options)) = (self.shelf.take(), self.options.take()) else {
+            return Ok(Err(stale("service")));
+        };
+        Ok(Service::bind(&self.uri, Arc::new(shelf), options).map_err(flight))
+    }
+
+    fn resolve(&mut self, _env: &'task Env, started: Self::Output) -> napi::Result<NativeControlResult> {
+        Ok(NativeControlResult { started: Some(started) })
+    }
+}
+
+fn locations(name: &str) -> Locations {
+    match name {
+        "combined" => Locations::Combined,
+        "split" => Locations::Split,
+        _ => Locations::Inline,
+    }
+}
+
+#[napi]
+impl NativeServer {
+    /// Starts a Flight service for what this server offers.
+    #[napi(ts_return_type = "Promise<NativeControlResult>")]
+    pub fn control(&self, uri: String, options: NativeControlOptions) -> AsyncTask<BindTask> {
+        let bytes = |pem: Option<String>| pem.map(String::into_bytes);
+        let tls = match (bytes(options.certificate), bytes(options.key)) {
+            (Some(certificate), Some(key)) => {
+                Some(ServerTls { certificate, key, client_roots: bytes(options.client_roots) })
+            }
+            _ => None,
+        };
+        let uploads: Option<DatasetOptions> = options.uploads.map(options_of);
+        let shelf = Shelf::new(Arc::clone(&self.server), uploads);
+        let options = ServerOptions {
+            inline: options.inline,
+            locations: locations(&options.locations),
+            tls,
+            ..ServerOptions::default()
+        };
+        AsyncTask::new(BindTask { uri, shelf: Some(shelf), options: Some(options) })
+    }
+}
+
+#[napi]
+impl NativeControl {
+    #[napi(getter)]
+    pub fn uri(&self) -> String {
+        self.service.uri().to_owned()
+    }
+
+    /// Bytes that went over its connections: received, sent.
+    #[napi]
+    pub fn counts(&self) -> Vec<f64> {
+        let counts = self.service.counts();
+        vec![counts.received() as f64, counts.sent() as f64]
+    }
+
+    /// Takes nothing new, and lets what runs end for so many milliseconds.
+    #[napi(ts_return_type = "Promise<NativeText>")]
+    pub fn close(&self, grace: f64) -> AsyncTask<CallTask> {
+        let service = Arc::clone(&self.service);
+        let grace = Duration::from_secs_f64(grace.max(0.0) / 1000.0);
+        CallTask::of(move || async move {
+            service.close(grace).await;
+            Ok(String::new())
+        })
+    }
+}
+
+/// A call that ends in a text, made on Flight's threads; one of libuv's waits for it.
+pub struct CallTask(Option<Box<dyn FnOnce() -> Outcome<String> + Send>>);
+
+impl CallTask {
+    fn of<F: Future<Output = Outcome<String>>>(call: impl FnOnce() -> F + Send + 'static) -> AsyncTask<Self> {
+        AsyncTask::new(Self(Some(Box::new(move || {
+            let runtime = Runtime::shared().map_err(|error| coded("ERR_RUNTIME", &error))?;
+            runtime.block_on(call())
+        }))))
+    }
+}
+
+impl<'task> ScopedTask<'task> for CallTask {
+    type Output = Outcome<String>;
+    type JsValue = NativeText;
+
+    fn compute(&mut self) -> napi::Result<Self::Output> {
+        Ok(self.0.take().map_or_else(|| Err(stale("call")), |call| call()))
+    }
+
+    fn resolve(&mut self, _env: &'task Env, text: Self::Output) -> napi::Result<NativeText> {
+        Ok(NativeText::of(text))
+    }
+}
+
+/// How a client connects. Certificates are PEM; times are milliseconds.
+#[napi(object)]
+pub struct NativeClientOptions {
+    pub bearer: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// Name, value, name, value….
+    pub headers: Vec<String>,
+    pub locations: String,
+    pub deadline: f64,
+    pub roots: Option<String>,
+    pub server_name: Option<String>,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+}
+
+/// A connection to a Flight service.
+#[napi]
+pub struct NativeClient {
+    client: Client,
+}
+
+/// A client that was connected, or why not.
+#[napi]
+pub struct NativeClientResult {
+    client: Option<Outcome<Client>>,
+}
+
+#[napi]
+impl NativeClientResult {
+    /// The client. Throws what went wrong.
+    #[napi]
+    pub fn get(&mut self) -> Result<NativeClient> {
+        Ok(NativeClient { client: self.client.take().unwrap_or_else(|| Err(stale("client")))? })
+    }
+}
+
+pub struct ClientTask {
+    uri: String,
+    options: ClientOptions,
+}
+
+impl<'task> ScopedTask<'task> for ClientTask {
+    type Output = Outcome<Client>;
+    type JsValue = NativeClientResult;
+
+    fn compute(&mut self) -> napi::Result<Self::Output> {
+        let options = self.options.clone();
+        let connect = || {
+            let runtime = Runtime::shared()?;
+            runtime.block_on(Client::connect(&self.uri, options, &CallOptions::default()))
+        };
+        Ok(connect().map_err(flight))
+    }
+
+    fn resolve(&mut self, _env: &'task Env, client: Self::Output) -> napi::Result<NativeClientResult> {
+        Ok(NativeClientResult { client: Some(client) })
+    }
+}
+
+/// Connects to a Flight service.
+#[napi(ts_return_type = "Promise<NativeClientResult>")]
+pub fn connect_flight(uri: String, options: NativeClientOptions) -> AsyncTask<ClientTask> {
+    let bytes = |pem: Option<String>| pem.map(String::into_bytes);
+    let credentials = match (options.bearer, options.user) {
+        (Some(token), _) => Credentials::Bearer(token),
+        (None, Some(user)) => Credentials::Basic { user, password: options.password.unwrap_or_default() },
+        (None, None) => Credentials::None,
+    };
+    let identity = match (bytes(options.certificate), bytes(options.key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        _ => None,
+    };
+    let mut texts = options.headers.into_iter();
+    let mut headers = Vec::new();
+    while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+        headers.push((name, value));
+    }
+    let options = ClientOptions {
+        tls: ClientTls { roots: bytes(options.roots), name: options.server_name, identity },
+        credentials,
+        headers,
+        locations: locations(&options.locations),
+        deadline: Duration::from_secs_f64(options.deadline.max(1.0) / 1000.0),
+        ..ClientOptions::default()
+    };
+    AsyncTask::new(ClientTask { uri, options })
+}
+
+/// What a FlightInfo says, as JSON; wherever it comes from.
+#[napi]
+pub fn read_flight_info(bytes: Uint8Array) -> Result<String> {
+    Ok(describe(&Info::read(&bytes).map_err(flight)?).to_string())
+}
+
+fn descriptor(path: Option<Vec<String>>, command: Option<Uint8Array>) -> Descriptor {
+    match command {
+        Some(command) => Descriptor::Command(command.to_vec().into()),
+        None => Descriptor::Path(path.unwrap_or_default()),
+    }
+}
+
+fn describe(info: &Info) -> Value {
+    let endpoints = info.endpoints.iter().map(|endpoint| {
+        let texts = endpoint.locations.iter().map(|location| match location {
+            Location::Reuse => arrowlane_flight::REUSE_CONNECTION.to_owned(),
+            Location::Data(uri) => uri.to_string(),
+            Location::Flight(uri) | Location::Other(uri) => uri.clone(),
+        });
+        let split = match endpoint.shape() {
+            Shape::Split { metadata, data } => Some([metadata.to_string(), data.to_string()]),
+            Shape::Any(_) => None,
+        };
+        let data = match endpoint.shape() {
+            Shape::Any(uris) => uris.iter().map(ToString::to_string).collect(),
+            Shape::Split { .. } => Vec::new(),
+        };
+        json!({
+            "ticket": endpoint.ticket.to_vec(),
+            "locations": texts.collect::<Vec<_>>(),
+            "here": endpoint.is_here(),
+            "elsewhere": endpoint.elsewhere().collect::<Vec<_>>(),
+            "data": data,
+            "split": split,
+        })
+    });
+    let endpoints: Vec<_> = endpoints.collect();
+    let path = match &info.descriptor {
+        Some(Descriptor::Path(path)) => Some(path.clone()),
+        _ => None,
+    };
+    json!({
+        "name": info.name(),
+        "path": path,
+        "schema": info.schema.as_ref().map(|schema| schema_to_json(schema)),
+        "rows": info.rows,
+        "bytes": info.bytes,
+        "ordered": info.ordered,
+        "endpoints": endpoints,
+    })
+}
+
+#[napi]
+impl NativeClient {
+    /// All that the service lists, as JSON.
+    #[napi(ts_return_type = "Promise<NativeText>")]
+    pub fn list(&self) -> AsyncTask<CallTask> {
+        let client = self.client.clone();
+        CallTask::of(move || async move {
+            let infos = client.list(&CallOptions::default()).await.map_err(flight)?;
+            Ok(Value::from(infos.iter().map(describe).collect::<Vec<_>>()).to_string())
+        })
+    }
+
+    /// Where something is, and with which ticket it is read, as JSON; `poll`: asks until that is known as a whole.
+    #[napi(ts_return_type = "Promise<NativeText>")]
+    pub fn info(&self, path: Option<Vec<String>>, command: Option<Uint8Array>, poll: bool) -> AsyncTask<CallTask> {
+        let (client, descriptor) = (self.client.clone(), descriptor(path, command));
+        CallTask::of(move || async move {
+            let options = CallOptions::default();
+            let info =
+                if poll { client.poll(&descriptor, &options).await } else { client.info(&descriptor, &options).await };
+            Ok(describe(&info.map_err(flight)?).to_string())
+        })
+    }
+
+    /// The schema of something, as JSON.
+    #[napi(ts_return_type = "Promise<NativeText>")]
+    pub fn schema(&self, path: Option<Vec<String>>, command: Option<Uint8Array>) -> AsyncTask<CallTask> {
+        let (client, descriptor) = (self.client.clone(), descriptor(path, command));
+        CallTask::of(move || async move {
+            let schema = client.schema(&descriptor, &CallOptions::default()).await.map_err(flight)?;
+            Ok(schema_to_json(&schema).to_string())
+        })
+    }
+
+    /// A stream of `DoGet`, to subscribe over; the ticket begins it.
+    #[napi]
+    pub fn open_stream(&self) -> Result<NativeConnection> {
+        let endpoint = GrpcEndpoint::new(self.client.clone(), false).map_err(|error| plane(error.into()))?;
+        Ok(NativeConnection::of(Box::new(endpoint)))
+    }
+
+    /// Uploads a dataset under a name.
+    #[napi(ts_return_type = "Promise<NativeText>")]
+    pub fn put(&self, path: Vec<String>, dataset: &NativeDataset) -> Result<AsyncTask<CallTask>> {
+        let (client, dataset) = (self.client.clone(), dataset.finished()?);
+        Ok(CallTask::of(move || async move {
+            let descriptor = Descriptor::Path(path);
+            let schema = Arc::clone(dataset.schema());
+            let options = CallOptions::default();
+            let mut upload = client.put(&descriptor, schema, &options).await.map_err(flight)?;
+            for index in 0..dataset.batches() {
+                let batch = dataset.batch(index).map_err(plane)?;
+                upload.send(&batch, bytes::Bytes::new()).await.map_err(flight)?;
+            }
+            upload.finish().await.map_err(flight)?;
+            Ok(String::new())
+        }))
+    }
+
+    /// Bytes that went over its connections: received, sent.
+    #[napi]
+    pub fn counts(&self) -> Vec<f64> {
+        let counts = self.client.counts();
+        vec![counts.received() as f64, counts.sent() as f64]
+    }
+}
