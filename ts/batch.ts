@@ -355,7 +355,13 @@ export function batchFromMailbox(at: number, via: string, strict: boolean | unde
 function batchFromRecord(numbers: Float64Array, at: number, via: string, part?: Part): Batch {
   const [handle, schema, rows, bytes] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]];
   const [way, texts] = [numbers[at + 4], numbers[at + 5]];
-  const origin = { schema, bytes, lent: (way & 1) > 0, via: way > 1 ? WAYS[way >> 1] : via, annotated: texts > 0 };
+  const origin = {
+    schema,
+    bytes,
+    lent: (way & 1) > 0,
+    via: way > 1 ? WAYS[way >> 1] : via,
+    annotated: texts > 0,
+  };
   const body = new SharedBody(handle, rows, hasArrow() ? planOf(schema) : undefined);
   return new Batch(body, origin, part ?? { begin: 0, end: rows, columns: undefined });
 }

@@ -9,7 +9,7 @@ import { ArrowlaneError } from "./errors.js";
 import { addon } from "./native/addon.js";
 import type { NativeReader, NativeSummary, NativeWriter } from "./native/binding.js";
 import { lane, native, translated } from "./native/lane.js";
-import { schemaJson } from "./schemas.js";
+import { schemaHandle, schemaJson } from "./schemas.js";
 
 /** What one column held, over all batches that were added. */
 export interface ColumnSummary {
@@ -129,6 +129,11 @@ export class FileWriter {
   static create(path: string, like: Batch): FileWriter {
     const { schema } = insideOf(like).origin;
     return new FileWriter(native(() => lane().native.createWriter(path, schema)));
+  }
+
+  /** As `create`, for batches of a schema given as JSON. */
+  static forSchema(path: string, schema: JsonSchema): FileWriter {
+    return new FileWriter(native(() => lane().native.createWriter(path, schemaHandle(schema))));
   }
 
   /** Appends a batch, which must stay undisposed until then. */

@@ -3,5 +3,29 @@
  *
  * @packageDocumentation
  */
-export { type Endpoints, type Offer, type Offerable, type PutOptions, type ServeOptions, Server, serve, type Unavailable } from "./flight/server.js";
+export {
+  Client,
+  type ConnectOptions,
+  connect,
+  type Descriptor,
+  type FlightEndpoint,
+  type FlightInfo,
+  type GetOptions,
+  readFlightInfo,
+} from "./flight/client.js";
+export {
+  type Endpoints,
+  type Offer,
+  type Offerable,
+  type PutOptions,
+  type ServeOptions,
+  Server,
+  serve,
+  type Unavailable,
+} from "./flight/server.js";
 export { type Attempt, type ReadOptions, readFrom, Transfer, type Via } from "./flight/transfer.js";
+
+import * as layer from "./arrow/index.js";
+import { useArrow } from "./arrow-layer.js";
+
+useArrow(layer);

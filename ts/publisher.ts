@@ -342,7 +342,16 @@ export class Publisher {
  * await out.close();
  * ```
  */
-export async function publish(topic: string, options: PublishOptions = {}): Promise<Publisher> {
+export function publish(topic: string, options: PublishOptions = {}): Promise<Publisher> {
+  return opened(topic, options, false);
+}
+
+/** @internal As `publish`, of a topic that nobody finds by its name: a server offers it. */
+export function publishUnlisted(topic: string, options: PublishOptions = {}): Promise<Publisher> {
+  return opened(topic, options, true);
+}
+
+async function opened(topic: string, options: PublishOptions, unlisted: boolean): Promise<Publisher> {
   if (typeof topic !== "string")
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the topic must be a string");
   checkObject("the options of publish", options);
@@ -364,6 +373,7 @@ export async function publish(topic: string, options: PublishOptions = {}): Prom
       queueBytes: bytes,
       minSubscribers,
       perSubscriber,
+      unlisted,
       strictZeroCopy: options.strictZeroCopy ?? false,
       policy,
     });

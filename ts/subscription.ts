@@ -14,7 +14,7 @@ import {
   wantsStacks,
   watchLeases,
 } from "./leases.js";
-import type { NativeFigures, NativeSubscriptionOptions } from "./native/binding.js";
+import type { NativeConnection, NativeFigures, NativeSubscriptionOptions } from "./native/binding.js";
 import { Kind, lane, native } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
 import { type Policy, type PolicyRequest, policyFrom, policyRequest } from "./policy.js";
@@ -79,6 +79,8 @@ export interface Origin {
   readonly uri: string;
   /** What to show it. */
   readonly ticket: Uint8Array;
+  /** Makes the connection, where that is not done by the URI. */
+  open?(): NativeConnection;
 }
 
 /** A pause before another attempt at a publisher whose queue of connections is full, in milliseconds. */
@@ -317,8 +319,8 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     this.#attempt();
   }
 
-  async #ask({ uri, ticket }: Origin, options: NativeSubscriptionOptions): Promise<void> {
-    const connection = await lane().native.openConnection(uri);
+  async #ask({ uri, ticket, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
+    const connection = open?.() ?? (await lane().native.openConnection(uri));
     if (this.#ended) return;
     this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
     lane().stirred();
@@ -375,7 +377,8 @@ function originOf(topic: string): Origin | undefined {
   if (typeof topic !== "string" || !/^[a-z][a-z\d+.-]*:\/\/\S*[?&]want_data=/.test(topic)) return undefined;
   const ticket = new URL(topic).searchParams.get("ticket");
   if (ticket === null) {
-    const message = "a server's URI needs the ticket that goes with it: add &ticket=…, or use readFrom(uri, ticket)";
+    const message =
+      "a server's URI needs the ticket that goes with it: add &ticket=…, or use readFrom(uri, ticket)";
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", message);
   }
   return { uri: topic, ticket: new TextEncoder().encode(ticket) };

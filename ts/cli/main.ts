@@ -9,7 +9,9 @@ import { Command, CommanderError } from "commander";
 import { ArrowlaneError } from "../errors.js";
 import { addBench } from "./bench.js";
 import { addDoctor } from "./doctor.js";
+import { addGet } from "./get.js";
 import { addPublish } from "./publish.js";
+import { addServe } from "./serve.js";
 import { Stop } from "./stop.js";
 import { addSubscribe } from "./subscribe.js";
 import { addTopics } from "./topics.js";
@@ -32,7 +34,7 @@ const program = new Command("arrowlane")
   .exitOverride()
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("(arrowlane --help says more)");
-for (const add of [addPublish, addSubscribe, addTopics, addDoctor, addBench]) add(program, stop);
+for (const add of [addPublish, addSubscribe, addTopics, addServe, addGet, addDoctor, addBench]) add(program, stop);
 
 try {
   await program.parseAsync();

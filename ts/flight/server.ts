@@ -4,9 +4,9 @@ import { arrow, hasArrow } from "../arrow-layer.js";
 import { Batch } from "../batch.js";
 import { ArrowlaneError } from "../errors.js";
 import { addon } from "../native/addon.js";
-import type { NativeServer } from "../native/binding.js";
+import type { NativeControl, NativeDataset, NativeServer } from "../native/binding.js";
 import { lane, native, translated } from "../native/lane.js";
-import { checkObject, checkWhole } from "../options.js";
+import { checkFlag, checkObject, checkWhole } from "../options.js";
 import { Outbox } from "../outbox.js";
 import { Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
@@ -15,6 +15,22 @@ import { Writer } from "../writer.js";
 
 /** How a server behaves. */
 export interface ServeOptions {
+  /**
+   * Where Flight is served, as the control plane: `grpc+tcp://host:port` or `grpc+tls://host:port`; port 0 leaves the choice to the system.
+   * Without, whoever is to fetch something is told so by other means (`endpoints`).
+   */
+  control?: string;
+  /** Whether Flight's `DoGet` sends data too, to clients that have no better way (the default). With `false`, Flight is control alone. */
+  inline?: boolean;
+  /**
+   * Which data URIs Flight clients are told that do not ask for any: none (the default; nobody else's client trips over them), all
+   * (`"combined"`), or the two halves that Arrow's example has (`"split"`). Our own clients always ask.
+   */
+  locations?: "none" | "combined" | "split";
+  /** Whether Flight clients may upload datasets, and how those are kept; `false` unless said otherwise. */
+  uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
+  /** The certificate and key, in PEM, of a `grpc+tls:` address; with `clientRoots`, clients must show a certificate from there. */
+  tls?: { certificate: string; key: string; clientRoots?: string };
   /**
    * Where data is served: `shm:` (between processes of this user), `tcp://host:port`, `ucx://host:port`; port 0 leaves
    * the choice to the system. `["shm:"]` unless said otherwise.
@@ -63,6 +79,8 @@ export interface Unavailable {
   readonly error: ArrowlaneError;
 }
 
+/** How long calls of Flight that run may take to end when the server is closed, in milliseconds. */
+const GRACE = 2000;
 const DEFAULTS = { memory: 2 ** 34, batches: 64, bytes: 2 ** 28, ticketLife: 600_000 };
 
 /**
@@ -71,6 +89,7 @@ const DEFAULTS = { memory: 2 ** 34, batches: 64, bytes: 2 ** 28, ticketLife: 600
  */
 export class Server {
   readonly #native: NativeServer;
+  #control: NativeControl | undefined;
   readonly #unavailable: Unavailable[] = [];
 
   /** @internal Use `serve`. */
@@ -89,6 +108,33 @@ export class Server {
         this.#unavailable.push({ address, error });
       }
     }
+  }
+
+  /** @internal */
+  async serveFlight(uri: string, options: ServeOptions): Promise<void> {
+    const { inline = true, locations = "none", uploads = false, tls } = options;
+    checkFlag("inline", inline);
+    const kept = typeof uploads === "object" ? uploads : {};
+    const started = await this.#native.control(uri, {
+      inline,
+      locations,
+      uploads: uploads === false ? undefined : datasetOptions("upload", kept),
+      certificate: tls?.certificate,
+      key: tls?.key,
+      clientRoots: tls?.clientRoots,
+    });
+    this.#control = native(() => started.get());
+  }
+
+  /** The address of its Flight service, with the port that was bound; `undefined` without one. */
+  get control(): string | undefined {
+    return this.#control?.uri;
+  }
+
+  /** Bytes that went over its Flight service's connections. */
+  controlBytes(): { received: number; sent: number } {
+    const [received = 0, sent = 0] = this.#control?.counts() ?? [];
+    return { received, sent };
   }
 
   /** The data URIs at which it serves; `readFrom` takes them, with a ticket. */
@@ -113,33 +159,19 @@ export class Server {
       native(() => this.#native.putTopic(name, lane().native, publisherId(what)));
       return;
     }
-    const { signal } = options;
-    const begun = await this.#native.begin(datasetOptions(name, options));
-    const id = native(() => lane().native.openDataset(begun));
-    try {
-      const outbox = new Outbox(id, 0, false);
-      if (options.schema !== undefined) {
-        const handle = schemaHandle(arrow().schemaToJson(options.schema), options.schema);
-        native(() => lane().native.expectSchema(id, handle));
-      }
-      for await (const one of each(what)) {
-        signal?.throwIfAborted();
-        await outbox.send(one, { signal });
-      }
-      outbox.drop();
-      const finished = native(() => lane().native.finishDataset(id));
-      native(() => this.#native.put(name, finished));
-    } catch (error) {
-      lane().native.dropDataset(id);
-      throw translated(error);
-    }
+    const dataset = await filled(this.#native, name, what, options);
+    native(() => this.#native.put(name, dataset));
   }
 
   /**
    * Offers what is in a file: Arrow IPC file or stream, or Parquet, told apart by content. It is read now, as a whole, off the
    * event loop; changing the file later changes nothing.
    */
-  async putFile(name: string, path: string, options: Omit<PutOptions, "schema" | "signal"> = {}): Promise<void> {
+  async putFile(
+    name: string,
+    path: string,
+    options: Omit<PutOptions, "schema" | "signal"> = {},
+  ): Promise<void> {
     checkName(name);
     const put = await this.#native.putFile(path, datasetOptions(name, options));
     native(() => put.get());
@@ -172,9 +204,10 @@ export class Server {
   }
 
   /** Listens no more and offers nothing; transfers that go on are finished, batches that clients hold stay valid. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#native.close();
-    return Promise.resolve();
+    const closed = await this.#control?.close(GRACE);
+    if (closed !== undefined) native(() => closed.get());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -182,12 +215,43 @@ export class Server {
   }
 }
 
-function checkName(name: string): void {
+/** @internal A dataset of what was given, which nobody is offered yet. */
+export async function filled(
+  server: NativeServer,
+  name: string,
+  what: Exclude<Offerable, Publisher>,
+  options: PutOptions,
+): Promise<NativeDataset> {
+  const { signal, schema } = options;
+  const begun = await server.begin(datasetOptions(name, options));
+  const id = native(() => lane().native.openDataset(begun));
+  const outbox = new Outbox(id, 0, false);
+  try {
+    if (schema !== undefined) {
+      const handle = schemaHandle(arrow().schemaToJson(schema), schema);
+      native(() => lane().native.expectSchema(id, handle));
+    }
+    for await (const one of each(what)) {
+      signal?.throwIfAborted();
+      await outbox.send(one, { signal });
+    }
+    return native(() => lane().native.finishDataset(id));
+  } catch (error) {
+    lane().native.dropDataset(id);
+    throw translated(error);
+  } finally {
+    outbox.drop();
+  }
+}
+
+/** @internal */
+export function checkName(name: string): void {
   if (typeof name === "string" && name.length > 0) return;
   throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the name must be a string that is not empty");
 }
 
-function datasetOptions(name: string, options: PutOptions) {
+/** @internal */
+export function datasetOptions(name: string, options: PutOptions) {
   checkObject("the options of put", options);
   const { memory = DEFAULTS.memory, queue = {} } = options;
   checkObject("queue", queue);
@@ -198,8 +262,8 @@ function datasetOptions(name: string, options: PutOptions) {
   return { name, memory, queueBatches: batches, queueBytes: bytes };
 }
 
-/** One thing to send, or each of several. */
-function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | AsyncIterable<Sendable> {
+/** @internal One thing to send, or each of several. */
+export function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | AsyncIterable<Sendable> {
   const one =
     what instanceof Batch ||
     what instanceof Writer ||
@@ -212,21 +276,25 @@ function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | AsyncIt
  * Starts a server.
  *
  * ```js
- * const server = await serve({ data: ["shm:", "tcp://127.0.0.1:0"] });
+ * const server = await serve({ control: "grpc+tcp://127.0.0.1:0", data: ["shm:", "tcp://127.0.0.1:0"] });
  * await server.put("orders", table);
- * const { uris, ticket } = server.endpoints("orders");
+ * console.log(server.control);
  * ```
  */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
   checkObject("the options of serve", options);
   const { data = ["shm:"], ticketLife = DEFAULTS.ticketLife } = options;
   if (!Array.isArray(data) || data.some((address) => typeof address !== "string")) {
-    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "data must be an array of addresses, as \"tcp://127.0.0.1:0\"");
+    throw new ArrowlaneError(
+      "ERR_INVALID_ARGUMENT",
+      'data must be an array of addresses, as "tcp://127.0.0.1:0"',
+    );
   }
   checkWhole("ticketLife", ticketLife, 1);
   const server = new Server(native(() => new (addon().NativeServer)(ticketLife)));
   try {
     await server.listen(data);
+    if (options.control !== undefined) await server.serveFlight(options.control, options);
   } catch (error) {
     await server.close();
     throw error;

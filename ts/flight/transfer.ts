@@ -30,6 +30,9 @@ export interface Candidate {
   open(options: ReadOptions): Subscription;
 }
 
+/** The parts of what is fetched, one after the other, and the ways to each in order of preference. */
+type Parts = readonly (readonly Candidate[])[];
+
 /**
  * The batches of one dataset or topic from a server, each under a lease of its own. It connects when first asked: in order
  * of preference, by the first way that works. Once a batch has come there is no other way any more.
@@ -37,27 +40,28 @@ export interface Candidate {
 export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
   /** What the server calls it. */
   readonly name: string;
-  readonly #candidates: readonly Candidate[];
   readonly #options: ReadOptions;
   readonly #tried: Attempt[] = [];
-  #current: Subscription | undefined;
+  #find: (() => Promise<Parts>) | undefined;
+  /** The parts that are left; of the first one, the ways that were not tried. */
+  #parts: (readonly Candidate[])[] = [];
+  #current: { readonly subscription: Subscription; readonly via: string; delivered: boolean } | undefined;
   #via: string | undefined;
-  #next = 0;
   #ended = false;
   /** Calls of `next` are answered one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
 
   /** @internal Use `readFrom`, or a client. */
-  constructor(name: string, candidates: readonly Candidate[], options: ReadOptions) {
+  constructor(name: string, find: () => Promise<Parts>, options: ReadOptions) {
     checkObject("the options", options);
     checkSignal(options.signal);
     checkFlag("strictZeroCopy", options.strictZeroCopy);
     this.name = name;
-    this.#candidates = candidates;
+    this.#find = find;
     this.#options = options;
   }
 
-  /** How the batches come; `undefined` until the first way has worked. */
+  /** How the batches come; `undefined` until a way has worked. */
   get via(): string | undefined {
     return this.#via;
   }
@@ -79,36 +83,55 @@ export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterab
   }
 
   async #step(): Promise<IteratorResult<Batch<T>>> {
+    await this.#begin();
     while (!this.#ended) {
-      this.#current ??= this.#open();
-      const { via } = this.#candidates[this.#next - 1];
+      const current = this.#current ?? this.#open();
+      if (current === undefined) break;
       try {
-        const result = await this.#current.next();
-        this.#via ??= via;
-        if (result.done) this.#ended = true;
-        return result as IteratorResult<Batch<T>>;
+        const result = await current.subscription.next();
+        this.#via ??= current.via;
+        current.delivered = true;
+        if (!result.done) return result as IteratorResult<Batch<T>>;
+        this.#parts.shift();
+        this.#current = undefined;
       } catch (error) {
-        this.#failed(via, error);
+        this.#failed(current, error);
       }
     }
+    this.#ended = true;
     return { done: true, value: undefined };
   }
 
-  #open(): Subscription {
-    const candidate = this.#candidates[this.#next++];
-    return candidate.open(this.#options);
+  async #begin(): Promise<void> {
+    const find = this.#find;
+    if (find === undefined || this.#ended) return;
+    this.#find = undefined;
+    try {
+      this.#parts = [...(await find())];
+    } catch (error) {
+      this.#ended = true;
+      throw error;
+    }
+  }
+
+  #open() {
+    const [[candidate, ...others] = []] = this.#parts;
+    if (candidate === undefined) return undefined;
+    this.#parts[0] = others;
+    this.#current = { subscription: candidate.open(this.#options), via: candidate.via, delivered: false };
+    return this.#current;
   }
 
   /** Goes on to the next way, unless something came by this one, or there is none. */
-  #failed(via: string, error: unknown): void {
+  #failed({ via, delivered }: { via: string; delivered: boolean }, error: unknown): void {
+    this.#current = undefined;
     const attempt = error instanceof ArrowlaneError && this.#options.signal?.aborted !== true;
-    if (this.#via !== undefined || !attempt) {
+    if (delivered || !attempt) {
       this.#ended = true;
       throw error;
     }
     this.#tried.push({ via, error });
-    this.#current = undefined;
-    if (this.#next >= this.#candidates.length) {
+    if (this.#parts[0].length === 0) {
       this.#ended = true;
       throw this.#tried.length === 1 ? error : exhausted(this.name, this.#tried);
     }
@@ -124,7 +147,7 @@ export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterab
   /** Ends delivery. Batches that were not taken go back; batches that are held stay valid. */
   close(): void {
     this.#ended = true;
-    this.#current?.close();
+    this.#current?.subscription.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -135,9 +158,13 @@ export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterab
 
 function exhausted(name: string, tried: readonly Attempt[]): ArrowlaneError {
   const ways = tried.map(({ via, error }) => `${via}: ${error.message}`).join("; ");
-  return new ArrowlaneError("ERR_NO_TRANSPORT", `"${name}" could be fetched in none of ${tried.length} ways (${ways})`, {
-    cause: tried.at(-1)?.error,
-  });
+  return new ArrowlaneError(
+    "ERR_NO_TRANSPORT",
+    `"${name}" could be fetched in none of ${tried.length} ways (${ways})`,
+    {
+      cause: tried.at(-1)?.error,
+    },
+  );
 }
 
 /** A way over a data URI. */
@@ -170,9 +197,6 @@ export function readFrom<T extends TypeMap = UnknownColumns>(
   }
   const bytes = typeof ticket === "string" ? new TextEncoder().encode(ticket) : ticket;
   const [name] = list[0].split("?");
-  return new Transfer<T>(
-    name,
-    list.map((uri) => candidateOf(name, { uri, ticket: bytes })),
-    options,
-  );
+  const candidates = list.map((uri) => candidateOf(name, { uri, ticket: bytes }));
+  return new Transfer<T>(name, () => Promise.resolve([candidates]), options);
 }

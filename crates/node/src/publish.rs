@@ -30,6 +30,8 @@ pub struct NativePublisherOptions {
     pub queue_bytes: f64,
     pub min_subscribers: u32,
     pub per_subscriber: bool,
+    /// Nobody finds it by its name: a server offers it.
+    pub unlisted: bool,
     pub strict_zero_copy: bool,
     pub policy: NativePublisherPolicy,
 }
@@ -51,6 +53,7 @@ pub struct NativePrepared {
 /// Makes a publisher off the loop; on the loop it is only put into its lane.
 pub struct PrepareTask {
     topic: String,
+    unlisted: bool,
     options: PublisherOptions,
     prepared: Option<std::result::Result<Prepared, PlaneError>>,
 }
@@ -60,10 +63,13 @@ impl<'task> ScopedTask<'task> for PrepareTask {
     type JsValue = NativePrepared;
 
     fn compute(&mut self) -> napi::Result<()> {
-        let prepared = Folder::open_default().map_err(PlaneError::from);
-        let prepared =
-            prepared.and_then(|folder| Publisher::prepare(Arc::new(folder), &self.topic, self.options.clone()));
-        self.prepared = Some(prepared);
+        let (topic, options) = (&self.topic, self.options.clone());
+        self.prepared = Some(if self.unlisted {
+            Publisher::prepare_unlisted(topic, options)
+        } else {
+            let folder = Folder::open_default().map_err(PlaneError::from);
+            folder.and_then(|folder| Publisher::prepare(Arc::new(folder), topic, options))
+        });
         Ok(())
     }
 
@@ -102,6 +108,7 @@ impl NativeLane {
     #[napi(ts_return_type = "Promise<NativePrepared>")]
     pub fn prepare_publisher(&self, topic: String, options: NativePublisherOptions) -> AsyncTask<PrepareTask> {
         let queue = Queue { batches: options.queue_batches as usize, bytes: options.queue_bytes as u64 };
+        let unlisted = options.unlisted;
         let options = PublisherOptions {
             memory: options.memory as u64,
             queue,
@@ -110,7 +117,7 @@ impl NativeLane {
             strict: options.strict_zero_copy,
             ..options.policy.into_options()
         };
-        AsyncTask::new(PrepareTask { topic, options, prepared: None })
+        AsyncTask::new(PrepareTask { topic, unlisted, options, prepared: None })
     }
 
     /// Second half: opens it for subscribers and returns its number.

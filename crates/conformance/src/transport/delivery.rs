@@ -191,34 +191,57 @@ pub fn a_budget_bounds_what_one_call_reads(make_pair: &dyn Fn() -> Pair) {
     assert!(seen.messages == sent);
 }
 
+/// Whatever a budget leaves, the descriptor tells of it.
+pub fn a_small_budget_loses_no_wake_up(make_pair: &dyn Fn() -> Pair) {
+    let (mut server, mut client, _pool) = make_pair();
+    for round in 0..20 {
+        let mut sent = Vec::new();
+        for message in [Got::Tagged(round, pattern(1, 9000 + 300 * round as usize)), Got::Metadata(pattern(2, 10))] {
+            send(&mut *server, &message);
+            sent.push(message);
+        }
+        let mut seen = Seen::default();
+        assert!(server.flush().expect("flush"), "that much always fits");
+        while seen.messages.len() < 2 {
+            wait_readable(&*client);
+            client.receive(1, &mut seen).expect("receive");
+        }
+        assert!(by_kind(&seen.messages) == by_kind(&sent), "bytes differ");
+    }
+}
+
 /// Flushing never blocks; what the system does not take stays queued, and the endpoint says what it waits for.
 pub fn a_peer_that_does_not_read_loses_nothing_and_blocks_nobody(make_pair: &dyn Fn() -> Pair) {
     let (mut server, mut client, _pool) = make_pair();
+    overwhelm(&mut *server, &mut *client);
+    overwhelm(&mut *client, &mut *server);
+}
+
+fn overwhelm(sender: &mut dyn Endpoint, receiver: &mut dyn Endpoint) {
     let mut sent = Vec::new();
     let mut full = false;
     for number in 0..64 {
         let message = Got::Tagged(number as u64, pattern(number, 256 << 10));
-        let before = server.queued();
-        send(&mut *server, &message);
-        assert!(server.queued() >= before + (256 << 10), "what is queued is counted");
+        let before = sender.queued();
+        send(sender, &message);
+        assert!(sender.queued() >= before + (256 << 10), "what is queued is counted");
         sent.push(message);
-        if !server.flush().expect("flush") {
+        if !sender.flush().expect("flush") {
             full = true;
-            assert!(server.queued() > 0, "what is left is counted");
-            assert!(!has_room(&*server), "there is none");
+            assert!(sender.queued() > 0, "what is left is counted");
         } else {
-            assert!(server.queued() == 0 && !server.wants_write());
+            assert!(sender.queued() == 0 && !sender.wants_write());
         }
     }
-    let (mut at_server, mut at_client) = (Seen::default(), Seen::default());
+    let (mut at_sender, mut at_receiver) = (Seen::default(), Seen::default());
     // The sender sleeps while its peer reads all that is on its way: its descriptor wakes it.
-    while full && !has_room(&*server) {
-        wait_readable(&*client);
-        client.receive(1 << 20, &mut at_client).expect("receive");
+    while full && !has_room(sender) {
+        wait_readable(receiver);
+        receiver.receive(1 << 20, &mut at_receiver).expect("receive");
     }
-    pump(&mut *server, &mut *client, [&mut at_server, &mut at_client], |[_, c]| c.messages.len() == sent.len());
-    assert!(at_client.messages == sent);
-    assert!(server.flush().expect("flush") && !server.wants_write(), "full before: {full}");
+    pump(sender, receiver, [&mut at_sender, &mut at_receiver], |[_, c]| c.messages.len() == sent.len());
+    assert!(at_receiver.messages == sent);
+    assert!(sender.flush().expect("flush") && !sender.wants_write(), "full before: {full}");
 }
 
 /// What the inbox refuses ends the call with the inbox's own error.

@@ -42,6 +42,7 @@ macro_rules! delivery_suite {
             both_directions_are_independent,
             the_descriptor_is_readable_exactly_when_there_is_something,
             a_budget_bounds_what_one_call_reads,
+            a_small_budget_loses_no_wake_up,
             a_peer_that_does_not_read_loses_nothing_and_blocks_nobody,
             an_error_of_the_inbox_comes_back,
             the_end_is_seen_after_everything_was_delivered,

@@ -145,3 +145,45 @@ impl Connecting {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    fn closed() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("an address")
+    }
+
+    /// As an event loop does it: called when the descriptor says so.
+    fn connected(addresses: Vec<SocketAddr>) -> Result<Line, TransportError> {
+        let mut watch = Watch::new("x".into(), Duration::from_secs(60))?;
+        let mut connecting = Connecting::start(addresses, None, &mut watch)?;
+        loop {
+            if let Some(line) = connecting.turn(&mut watch)? {
+                return Ok(line);
+            }
+            let descriptor = watch.descriptor();
+            poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None).expect("poll");
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_the_first_that_answers_is_taken() {
+        let open = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let line = connected(vec![closed(), closed(), open.local_addr().expect("an address")]).expect("the third");
+        let (_, from) = open.accept().expect("accepted");
+        let own = rustix::net::getsockname(line.socket()).expect("a name");
+        assert_eq!(SocketAddr::try_from(own).expect("of the internet"), from);
+    }
+
+    #[test]
+    fn where_none_answers_the_last_one_is_named() {
+        let (first, last) = (closed(), closed());
+        let error = connected(vec![first, last]).err().expect("nobody is there");
+        assert!(matches!(&error, TransportError::NotFound(who) if *who == address::display(last)), "{error}");
+    }
+}

@@ -1,0 +1,271 @@
+import type { TypeMap } from "apache-arrow";
+import { unlessAborted } from "../aborted.js";
+import type { JsonSchema } from "../arrow/json-schema.js";
+import type { UnknownColumns } from "../columns.js";
+import { ArrowlaneError } from "../errors.js";
+import { addon } from "../native/addon.js";
+import type { NativeClient, NativeText } from "../native/binding.js";
+import { lane, native } from "../native/lane.js";
+import { checkObject, checkSignal, checkWhole } from "../options.js";
+import type { Publisher } from "../publisher.js";
+import { Subscription } from "../subscription.js";
+import { checkName, filled, type Offerable, type PutOptions } from "./server.js";
+import { type Candidate, candidateOf, type ReadOptions, Transfer, type Via } from "./transfer.js";
+
+/** How a client connects, and what it shows. */
+export interface ConnectOptions {
+  /** A token, or a name and a password; shown with every call. */
+  credentials?: { bearer: string } | { user: string; password: string };
+  /** Further request headers. */
+  headers?: Readonly<Record<string, string>>;
+  /** Whom to trust at a `grpc+tls:` address, in PEM (the system's roots unless said otherwise), and what to show there. */
+  tls?: { roots?: string; serverName?: string; certificate?: string; key?: string };
+  /** How long an answer may take, in milliseconds: 30 s unless said otherwise. */
+  deadline?: number;
+  /** Gives up connecting. */
+  signal?: AbortSignal;
+}
+
+/** How a dataset is fetched. */
+export interface GetOptions extends ReadOptions {
+  /**
+   * By which ways, in order of preference. Where nothing is said: shared memory on one host, else what the server names, `tcp` before
+   * `ucx`, then gRPC. One that is named alone is the only one that is tried.
+   */
+  via?: Via | readonly Via[];
+}
+
+/** Something to ask a service for: a dataset's name, a path of names, or bytes that the service understands. */
+export type Descriptor = string | readonly string[] | { command: Uint8Array };
+
+/** What a FlightInfo says, wherever it came from. */
+export interface FlightInfo {
+  readonly name: string | undefined;
+  readonly path: readonly string[] | undefined;
+  readonly schema: JsonSchema | undefined;
+  readonly rows: number | undefined;
+  readonly bytes: number | undefined;
+  readonly ordered: boolean;
+  readonly endpoints: readonly FlightEndpoint[];
+}
+
+/** A part of a dataset: a ticket, and where to redeem it. */
+export interface FlightEndpoint {
+  readonly ticket: Uint8Array;
+  /** As the service gave them. */
+  readonly locations: readonly string[];
+  /** Whether the service itself sends it. */
+  readonly here: boolean;
+  /** Other Flight services that send it. */
+  readonly elsewhere: readonly string[];
+  /** Data URIs, each of which is a way of its own. */
+  readonly data: readonly string[];
+  /** Where metadata and bodies come from, when they come apart. */
+  readonly split: readonly [metadata: string, data: string] | undefined;
+}
+
+const DEADLINE = 30_000;
+/** The ways that are tried where nothing else is said, in this order. */
+const PREFERENCE: readonly Via[] = ["shm", "tcp", "ucx", "fabric", "grpc"];
+const WAYS: ReadonlySet<string> = new Set([...PREFERENCE, "http"]);
+
+/**
+ * A connection to an Arrow Flight service, ours or anybody's. Idle, it does not keep the process alive. It belongs to its
+ * thread.
+ */
+export class Client {
+  /** The address that it was connected to. */
+  readonly uri: string;
+  readonly #native: NativeClient;
+
+  /** @internal Use `connect`. */
+  constructor(uri: string, client: NativeClient) {
+    this.uri = uri;
+    this.#native = client;
+  }
+
+  /** All that the service lists. */
+  async list(options: { signal?: AbortSignal } = {}): Promise<FlightInfo[]> {
+    const text = await answer(this.#native.list(), options.signal);
+    return (JSON.parse(text) as RawInfo[]).map(infoFrom);
+  }
+
+  /** Where something is, and with which ticket it is read. `poll`: of a service that needs time, once it is known as a whole. */
+  async info(what: Descriptor, options: { signal?: AbortSignal; poll?: boolean } = {}): Promise<FlightInfo> {
+    const { path, command } = descriptor(what);
+    const text = await answer(this.#native.info(path, command, options.poll ?? false), options.signal);
+    return infoFrom(JSON.parse(text) as RawInfo);
+  }
+
+  /** The schema of something, as Arrow's JSON. */
+  async schema(what: Descriptor, options: { signal?: AbortSignal } = {}): Promise<JsonSchema> {
+    const { path, command } = descriptor(what);
+    return JSON.parse(await answer(this.#native.schema(path, command), options.signal)) as JsonSchema;
+  }
+
+  /**
+   * The batches of something: asks where it is when first asked for one, then fetches it by the first way that works; `via` and
+   * `tried` say which.
+   */
+  get<T extends TypeMap = UnknownColumns>(what: Descriptor, options: GetOptions = {}): Transfer<T> {
+    descriptor(what);
+    const preference = checkVia(options.via);
+    const name = typeof what === "string" ? what : "command" in what ? "command" : what.join("/");
+    const find = async () =>
+      this.#candidates(await this.info(what, { signal: options.signal }), name, preference);
+    return new Transfer<T>(name, find, options);
+  }
+
+  /** As `get`, of a FlightInfo that came from anywhere: another service (Flight SQL), a message, a file. Its encoded bytes will do. */
+  read<T extends TypeMap = UnknownColumns>(
+    info: FlightInfo | Uint8Array,
+    options: GetOptions = {},
+  ): Transfer<T> {
+    const known = info instanceof Uint8Array ? readFlightInfo(info) : info;
+    const preference = checkVia(options.via);
+    const name = known.name ?? "flight";
+    return new Transfer<T>(name, async () => this.#candidates(known, name, preference), options);
+  }
+
+  /** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */
+  async put(name: string, what: Exclude<Offerable, Publisher>, options: PutOptions = {}): Promise<void> {
+    checkName(name);
+    const staging = native(() => new (addon().NativeServer)(DEADLINE));
+    try {
+      const dataset = await filled(staging, name, what, options);
+      await answer(
+        native(() => this.#native.put([name], dataset)),
+        options.signal,
+      );
+    } finally {
+      staging.close();
+    }
+  }
+
+  /** Bytes that went over its connections to the service. */
+  bytes(): { received: number; sent: number } {
+    const [received, sent] = this.#native.counts();
+    return { received, sent };
+  }
+
+  /** The ways to each endpoint, in order of preference. */
+  #candidates(info: FlightInfo, name: string, preference: readonly Via[]): Candidate[][] {
+    return info.endpoints.map((endpoint) => {
+      const ways = new Map<string, Candidate[]>();
+      const add = (candidate: Candidate) => {
+        ways.set(candidate.via, [...(ways.get(candidate.via) ?? []), candidate]);
+      };
+      for (const uri of endpoint.data) add(candidateOf(name, { uri, ticket: endpoint.ticket }));
+      if (endpoint.here) add(this.#inline(name, endpoint.ticket));
+      const found = preference.flatMap((via) => ways.get(via) ?? []);
+      if (found.length > 0) return found;
+      const offered = [...ways.keys()].join(", ") || "nothing that this client understands";
+      throw new ArrowlaneError(
+        "ERR_NO_TRANSPORT",
+        `"${name}" is not to be had by ${preference.join(", ")}: the service offers ${offered}`,
+      );
+    });
+  }
+
+  #inline(name: string, ticket: Uint8Array): Candidate {
+    const open = () => native(() => this.#native.openStream());
+    return {
+      via: "grpc",
+      open: (options) => new Subscription(name, options, { uri: this.uri, ticket, open }),
+    };
+  }
+}
+
+interface RawInfo extends Omit<FlightInfo, "endpoints"> {
+  endpoints: (Omit<FlightEndpoint, "ticket"> & { ticket: number[] })[];
+}
+
+function infoFrom(raw: RawInfo): FlightInfo {
+  const endpoints = raw.endpoints.map((endpoint) => ({
+    ...endpoint,
+    ticket: Uint8Array.from(endpoint.ticket),
+    split: endpoint.split ?? undefined,
+  }));
+  return {
+    ...raw,
+    name: raw.name ?? undefined,
+    path: raw.path ?? undefined,
+    schema: raw.schema ?? undefined,
+    rows: raw.rows ?? undefined,
+    bytes: raw.bytes ?? undefined,
+    endpoints,
+  };
+}
+
+/** Reads an encoded FlightInfo, from whatever control plane it came. */
+export function readFlightInfo(bytes: Uint8Array): FlightInfo {
+  return infoFrom(JSON.parse(native(() => addon().readFlightInfo(bytes))) as RawInfo);
+}
+
+function descriptor(what: Descriptor): { path?: string[]; command?: Uint8Array } {
+  if (typeof what === "string" && what !== "") return { path: [what] };
+  if (Array.isArray(what) && what.every((part) => typeof part === "string")) return { path: what };
+  const { command } = what as { command?: unknown };
+  if (command instanceof Uint8Array) return { command };
+  throw new ArrowlaneError(
+    "ERR_INVALID_ARGUMENT",
+    "what to ask for is a name, an array of names, or { command }",
+  );
+}
+
+function checkVia(via: GetOptions["via"]): readonly Via[] {
+  const list = via === undefined ? PREFERENCE : typeof via === "string" ? [via] : via;
+  if (Array.isArray(list) && list.length > 0 && list.every((one) => WAYS.has(one))) return list;
+  throw new ArrowlaneError("ERR_INVALID_ARGUMENT", `via must be of ${[...WAYS].join(", ")}`);
+}
+
+async function answer(call: Promise<NativeText>, signal: AbortSignal | undefined): Promise<string> {
+  checkSignal(signal);
+  const text = await waiting(unlessAborted(call, signal));
+  return native(() => text.get());
+}
+
+/** A call that is awaited keeps the process alive. */
+async function waiting<T>(call: Promise<T>): Promise<T> {
+  lane().native.hold();
+  try {
+    return await call;
+  } finally {
+    lane().native.letGo();
+  }
+}
+
+/**
+ * Connects to an Arrow Flight service at `grpc+tcp://host:port`, `grpc://…` or `grpc+tls://…`.
+ *
+ * ```js
+ * const client = await connect("grpc+tcp://127.0.0.1:8815");
+ * for await (const batch of client.get("orders")) batch.dispose();
+ * ```
+ */
+export async function connect(uri: string, options: ConnectOptions = {}): Promise<Client> {
+  if (typeof uri !== "string")
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the address must be a string");
+  checkObject("the options of connect", options);
+  const { credentials = {}, headers = {}, tls = {}, deadline = DEADLINE, signal } = options;
+  checkWhole("deadline", deadline, 1);
+  checkSignal(signal);
+  const { bearer, user, password } = credentials as { bearer?: string; user?: string; password?: string };
+  const call = addon().connectFlight(uri, {
+    bearer,
+    user,
+    password,
+    headers: Object.entries(headers).flat(),
+    locations: "combined",
+    deadline,
+    roots: tls.roots,
+    serverName: tls.serverName,
+    certificate: tls.certificate,
+    key: tls.key,
+  });
+  const connected = await waiting(unlessAborted(call, signal));
+  return new Client(
+    uri,
+    native(() => connected.get()),
+  );
+}
