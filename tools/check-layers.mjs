@@ -16,9 +16,10 @@ const mayUse = {
   transport: ["arrow-c", "memory", "dissociated"],
   plane: ["arrow-c", "memory", "dissociated", "transport"],
   files: ["arrow-c"],
+  flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   tpch: ["arrow-c"],
   conformance: ["arrow-c", "memory", "dissociated", "transport"],
-  node: ["arrow-c", "memory", "dissociated", "transport", "plane", "files"],
+  node: ["arrow-c", "memory", "dissociated", "transport", "plane", "files", "flight"],
 };
 
 const arrowMajor = "59";

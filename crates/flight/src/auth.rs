@@ -19,7 +19,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Called from the runtime's threads. A future that is not done after 30 s counts as a refusal.
 pub trait Authenticate: Send + Sync + 'static {
     /// The name that belongs to these credentials.
-    fn authenticate<'a>(&'a self, credentials: Credentials, peer: Option<SocketAddr>) -> BoxFuture<'a, Result<Identity, Denied>>;
+    fn authenticate<'a>(
+        &'a self,
+        credentials: Credentials,
+        peer: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Identity, Denied>>;
 }
 
 /// What a caller presents.

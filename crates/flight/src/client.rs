@@ -99,8 +99,7 @@ impl Client {
         let channel = limit.run(connect::channel(uri, &options, counts.clone())).await?;
         let control = FlightServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER);
         let credentials = options.credentials.clone();
-        let mut client =
-            Self { channel, control, authorization: None, options, counts, uri: uri.to_owned(), runtime };
+        let mut client = Self { channel, control, authorization: None, options, counts, uri: uri.to_owned(), runtime };
         client.authorization = connect::authorize(&client, &credentials, call).await?;
         Ok(client)
     }

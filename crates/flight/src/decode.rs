@@ -75,7 +75,8 @@ impl BatchDecoder {
                 stream.batch(message).map(Some)
             }
             (Header::Dictionary { id, batch, .. }, Some(stream)) => {
-                let shape = stream.values.get(&id).ok_or_else(|| wrong(format!("dictionary {id}, which no field has")))?;
+                let shape =
+                    stream.values.get(&id).ok_or_else(|| wrong(format!("dictionary {id}, which no field has")))?;
                 shape.check(&batch).map_err(|error| wrong(&error))?;
                 check(&batch, &message.body, self.inflated)?;
                 stream.dictionary(message)?;
@@ -127,7 +128,12 @@ fn check(header: &BatchHeader, body: &Buffer, inflated: u64) -> Result<(), Fligh
     for span in &header.buffers {
         let end = span.offset.checked_add(span.length).filter(|end| *end <= body.len() as u64);
         let Some(end) = end else {
-            return Err(wrong(format!("a buffer of {} bytes at {} in a body of {}", span.length, span.offset, body.len())));
+            return Err(wrong(format!(
+                "a buffer of {} bytes at {} in a body of {}",
+                span.length,
+                span.offset,
+                body.len()
+            )));
         };
         if header.compression.is_none() || span.length == 0 {
             continue;

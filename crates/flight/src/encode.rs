@@ -7,8 +7,8 @@ use arrow_buffer::Buffer;
 use arrow_data::ArrayData;
 use arrow_schema::{Schema, SchemaRef};
 use arrowlane_dissociated::{
-    Flat, Header, Limits, decode_message, dictionary_ids_in_order, encode_batch, encode_dictionary, encode_schema, flatten,
-    header_of,
+    Flat, Header, Limits, decode_message, dictionary_ids_in_order, encode_batch, encode_dictionary, encode_schema,
+    flatten, header_of,
 };
 use bytes::Bytes;
 

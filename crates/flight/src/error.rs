@@ -36,7 +36,9 @@ pub enum FlightError {
         reason: String,
     },
     /// An address that is not one of a Flight service.
-    #[error("{uri:?} is not the address of a Flight service: {reason}. Expected grpc+tcp://host:port or grpc+tls://host:port")]
+    #[error(
+        "{uri:?} is not the address of a Flight service: {reason}. Expected grpc+tcp://host:port or grpc+tls://host:port"
+    )]
     BadUri {
         /// The address.
         uri: String,

@@ -98,7 +98,8 @@ impl Info {
     /// # Errors
     /// [`FlightError::Protocol`] for bytes that are none, a schema that cannot be read, or more endpoints than make sense.
     pub fn read(bytes: &[u8]) -> Result<Self, FlightError> {
-        let info = FlightInfo::decode(bytes).map_err(|error| FlightError::Protocol(format!("no FlightInfo: {error}")))?;
+        let info =
+            FlightInfo::decode(bytes).map_err(|error| FlightError::Protocol(format!("no FlightInfo: {error}")))?;
         Self::of(&info)
     }
 
@@ -161,11 +162,7 @@ impl Endpoint {
     /// else are the example's shape, in which they are halves.
     pub fn shape(&self) -> Shape<'_> {
         if let [Location::Data(metadata), Location::Data(data)] = &self.locations[..] {
-            if (&metadata.scheme, &metadata.host, metadata.port) != (&data.scheme, &data.host, data.port)
-                || metadata.want_data != data.want_data
-            {
-                return Shape::Split { metadata, data };
-            }
+            return Shape::Split { metadata, data };
         }
         Shape::Any(
             self.locations

@@ -66,7 +66,8 @@ impl ControlUri {
     /// # Errors
     /// [`FlightError::BadUri`] for another scheme, a missing host or port, a user name, path, query or fragment.
     pub fn parse(text: &str) -> Result<Self, FlightError> {
-        let fail = |reason: &str| FlightError::BadUri { uri: text.chars().take(200).collect(), reason: reason.to_owned() };
+        let fail =
+            |reason: &str| FlightError::BadUri { uri: text.chars().take(200).collect(), reason: reason.to_owned() };
         if text.contains(|c: char| c.is_ascii_control() || c == ' ') {
             return Err(fail("a space or control character"));
         }

@@ -61,8 +61,22 @@ fn a_caller_is_who_the_hook_says_and_nobody_else_gets_in() {
                 client.schema(&Descriptor::name("numbers"), &each()).await.err().unwrap(),
                 client.actions(&each()).await.err().unwrap(),
                 client.get("t", &each()).await.err().unwrap(),
-                client.put(&Descriptor::name("n"), numbers()[0].schema(), &each()).await.unwrap().finish().await.err().unwrap(),
-                client.exchange(&Descriptor::name("echo"), numbers()[0].schema(), &each()).await.unwrap().next_batch().await.err().unwrap(),
+                client
+                    .put(&Descriptor::name("n"), numbers()[0].schema(), &each())
+                    .await
+                    .unwrap()
+                    .finish()
+                    .await
+                    .err()
+                    .unwrap(),
+                client
+                    .exchange(&Descriptor::name("echo"), numbers()[0].schema(), &each())
+                    .await
+                    .unwrap()
+                    .next_batch()
+                    .await
+                    .err()
+                    .unwrap(),
             ];
             for error in refused {
                 assert_eq!(error.code(), "ERR_UNAUTHENTICATED", "{error}");
@@ -124,7 +138,8 @@ fn a_server_that_wants_certificates_takes_no_client_without() {
     on_runtime(async {
         let with = async |identity| {
             let tls = ClientTls { roots: Some(certificate_pem.clone()), name: None, identity };
-            let client = Client::connect(server.uri(), ClientOptions { tls, ..ClientOptions::default() }, &each()).await?;
+            let client =
+                Client::connect(server.uri(), ClientOptions { tls, ..ClientOptions::default() }, &each()).await?;
             rows(&client).await
         };
         assert_eq!(with(Some((own, own_key))).await.unwrap(), 1003);

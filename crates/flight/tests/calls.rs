@@ -214,15 +214,12 @@ fn bodies_arrive_where_arrays_can_be_built_over_them() {
 
 #[test]
 fn a_flight_info_from_anywhere_is_read() {
-    let info = arrow_flight::FlightInfo::new()
-        .try_with_schema(&numbers()[0].schema())
-        .unwrap()
-        .with_endpoint(
-            arrow_flight::FlightEndpoint::new()
-                .with_ticket(arrow_flight::Ticket::new("t"))
-                .with_location("grpc+tls://elsewhere:1")
-                .with_location("https://bucket/x"),
-        );
+    let info = arrow_flight::FlightInfo::new().try_with_schema(&numbers()[0].schema()).unwrap().with_endpoint(
+        arrow_flight::FlightEndpoint::new()
+            .with_ticket(arrow_flight::Ticket::new("t"))
+            .with_location("grpc+tls://elsewhere:1")
+            .with_location("https://bucket/x"),
+    );
     let read = Info::read(&info.encode_to_vec()).unwrap();
     assert_eq!(read.schema, Some(numbers()[0].schema()));
     assert_eq!((read.rows, read.bytes), (None, None));

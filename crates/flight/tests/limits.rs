@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use arrow_schema::SchemaRef;
 use arrowlane_flight::{
-    CallOptions, Caller, Cancellation, Catalog, CatalogError, Client, ClientOptions, Description, Descriptor, Locations,
-    Minted, Part, Runtime, Server, ServerOptions, Snapshot,
+    CallOptions, Caller, Cancellation, Catalog, CatalogError, Client, ClientOptions, Description, Descriptor,
+    Locations, Minted, Part, Runtime, Server, ServerOptions, Snapshot,
 };
 use support::{Guard, Memory, large, numbers};
 
@@ -67,9 +67,8 @@ fn tickets_that_are_unknown_expired_stolen_or_huge_are_refused() {
             assert!(info.endpoints[0].expires.is_some());
             info.endpoints[0].ticket.clone()
         };
-        let refusal = async |client: &Client, ticket: bytes::Bytes| {
-            client.get(ticket, &each()).await.err().unwrap().code()
-        };
+        let refusal =
+            async |client: &Client, ticket: bytes::Bytes| client.get(ticket, &each()).await.err().unwrap().code();
         let (ada_here, grace_here) = (client(&server, ada.clone()).await, client(&server, grace).await);
         let ticket = ticket_of(&ada_here).await;
         assert_eq!(refusal(&grace_here, ticket.clone()).await, "ERR_NOT_FOUND");
@@ -252,18 +251,21 @@ fn a_client_that_says_nothing_or_nonsense_is_closed() {
     halting.write_all(b"PRI * HTTP").unwrap();
     read_to_end(TcpStream::connect(address(&server)).unwrap());
     read_to_end(halting);
-    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xFF; 1000], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xFF\xFF\xFF\x00\x00"] {
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xFF; 1000], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xFF\xFF\xFF\x00\x00"]
+    {
         let mut stream = TcpStream::connect(address(&server)).unwrap();
         stream.write_all(bytes).unwrap();
         read_to_end(stream);
     }
-    on_runtime(async { assert_eq!(client(&server, ClientOptions::default()).await.list(&each()).await.unwrap().len(), 1) });
+    on_runtime(async {
+        assert_eq!(client(&server, ClientOptions::default()).await.list(&each()).await.unwrap().len(), 1)
+    });
 }
 
 #[test]
 fn one_connection_too_many_is_closed_and_makes_room_when_others_go() {
-    let options =
-        ServerOptions { silence: Duration::from_secs(600), max_connections: 2, ..ServerOptions::default() };
+    let options = ServerOptions { silence: Duration::from_secs(600), max_connections: 2, ..ServerOptions::default() };
     let server = serve(Memory::with([("numbers", numbers())]), options);
     let first = [TcpStream::connect(address(&server)).unwrap(), TcpStream::connect(address(&server)).unwrap()];
     read_to_end(TcpStream::connect(address(&server)).unwrap());

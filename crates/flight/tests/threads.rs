@@ -20,10 +20,12 @@ fn there_are_threads_only_while_somebody_uses_them() {
     assert_eq!(threads(), 0);
     for _ in 0..2 {
         let server =
-            Server::bind("grpc://127.0.0.1:0", Memory::with([("numbers", numbers())]), ServerOptions::default()).unwrap();
+            Server::bind("grpc://127.0.0.1:0", Memory::with([("numbers", numbers())]), ServerOptions::default())
+                .unwrap();
         let runtime = Runtime::shared().unwrap();
         let client = runtime.block_on(async {
-            let client = Client::connect(server.uri(), ClientOptions::default(), &CallOptions::default()).await.unwrap();
+            let client =
+                Client::connect(server.uri(), ClientOptions::default(), &CallOptions::default()).await.unwrap();
             client.list(&CallOptions::default()).await.unwrap();
             client
         });

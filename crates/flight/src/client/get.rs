@@ -34,7 +34,12 @@ pub struct Get {
 }
 
 impl Get {
-    pub(super) async fn begin(client: &Client, ticket: Ticket, metadata_only: bool, options: &CallOptions) -> Result<Self> {
+    pub(super) async fn begin(
+        client: &Client,
+        ticket: Ticket,
+        metadata_only: bool,
+        options: &CallOptions,
+    ) -> Result<Self> {
         let call = Call::begin("DoGet", options, client.options.deadline);
         let encoded = ticket.encode_to_vec();
         if encoded.len() > MAX_MESSAGE {
@@ -52,8 +57,7 @@ impl Get {
         let mut answers = Answers::new(call, response, limits);
         let first = answers.next().await?;
         let decoder = BatchDecoder::new(limits.message as u64);
-        let mut get =
-            Self { answers, schema_message: None, schema: None, decoder, _runtime: client.runtime.clone() };
+        let mut get = Self { answers, schema_message: None, schema: None, decoder, _runtime: client.runtime.clone() };
         if let Some(first) = first {
             get.schema = Some(read_schema_message(&first.header)?);
             get.schema_message = Some(first);
@@ -172,10 +176,10 @@ pub(super) fn request(
 pub(super) async fn respond(channel: &mut Channel, request: Request<Body>) -> Result<Response<Body>, Failure> {
     std::future::poll_fn(|cx| Service::poll_ready(channel, cx)).await.map_err(unreachable)?;
     let response = channel.call(request).await.map_err(unreachable)?;
-    if let Some(status) = Status::from_header_map(response.headers()) {
-        if status.code() != Code::Ok {
-            return Err(status.into());
-        }
+    if let Some(status) = Status::from_header_map(response.headers())
+        && status.code() != Code::Ok
+    {
+        return Err(status.into());
     }
     if response.status() != http::StatusCode::OK {
         return Err(Status::unavailable(format!("the service answered with HTTP status {}", response.status())).into());

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int64Array, ListArray, StringArray, StringViewArray};
 use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{CompressionContext, DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use bytes::Bytes;
 
 use super::*;
@@ -11,7 +11,11 @@ use crate::Encoder;
 
 fn sample() -> RecordBatch {
     let words: DictionaryArray<Int8Type> = ["a", "b", "a"].into_iter().collect();
-    let lists = ListArray::from_iter_primitive::<arrow_array::types::Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
+    let lists = ListArray::from_iter_primitive::<arrow_array::types::Int32Type, _, _>([
+        Some(vec![Some(1), None]),
+        None,
+        Some(vec![]),
+    ]);
     let columns: [(&str, ArrayRef); 5] = [
         ("n", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]))),
         ("s", Arc::new(StringArray::from(vec![Some("x"), None, Some("yy")]))),
@@ -41,7 +45,7 @@ fn compressed() -> Vec<Message> {
     let (generator, mut tracker) = (IpcDataGenerator::default(), DictionaryTracker::new(false));
     let batch = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![7; 10_000])) as ArrayRef)]).unwrap();
     let schema = generator.schema_to_bytes_with_dictionary_tracker(&batch.schema(), &mut tracker, &options);
-    let (_, data) = generator.encode(&batch, &mut tracker, &options, &mut CompressionContext::default()).unwrap();
+    let (_, data) = generator.encode(&batch, &mut tracker, &options, &mut IpcWriteContext::default()).unwrap();
     [schema, data]
         .into_iter()
         .map(|data| Message {

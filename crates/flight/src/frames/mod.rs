@@ -8,8 +8,8 @@ mod incoming;
 mod outgoing;
 mod stream;
 
-pub(crate) use incoming::{Decoder, Malformed, MessageLimits};
 pub use incoming::Message;
+pub(crate) use incoming::{Decoder, Malformed, MessageLimits};
 pub(crate) use outgoing::{frames_of, put_result};
 pub(crate) use stream::{Messages, Stopped, unary};
 

@@ -94,17 +94,21 @@ impl Shared {
     pub async fn identify(&self, headers: &HeaderMap, caller: &Caller) -> Result<Option<Identity>, Status> {
         let Some(hook) = &self.options.authenticate else { return Ok(None) };
         let credentials = Credentials::of(headers).map_err(refused)?;
-        if let Credentials::Bearer(token) = &credentials {
-            if let Some(identity) = self.tokens.find(token) {
-                return Ok(Some(identity));
-            }
+        if let Credentials::Bearer(token) = &credentials
+            && let Some(identity) = self.tokens.find(token)
+        {
+            return Ok(Some(identity));
         }
         ask(&**hook, credentials, caller).await.map(Some)
     }
 }
 
 /// Asks the hook, for as long as that makes sense.
-pub(super) async fn ask(hook: &dyn Authenticate, credentials: Credentials, caller: &Caller) -> Result<Identity, Status> {
+pub(super) async fn ask(
+    hook: &dyn Authenticate,
+    credentials: Credentials,
+    caller: &Caller,
+) -> Result<Identity, Status> {
     match timeout(PATIENCE, hook.authenticate(credentials, caller.address)).await {
         Ok(answer) => answer.map_err(refused),
         Err(_) => Err(Status::unavailable("the server did not decide in time who the caller is; try again")),
@@ -124,7 +128,8 @@ fn peer_of(request: &Request<Body>) -> Option<std::net::SocketAddr> {
 /// When the caller stops waiting, where it says so (`grpc-timeout`: up to eight digits and a unit).
 fn deadline_of(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let wrong = || Status::invalid_argument("grpc-timeout is not a number of up to 8 digits and one of H, M, S, m, u, n");
+    let wrong =
+        || Status::invalid_argument("grpc-timeout is not a number of up to 8 digits and one of H, M, S, m, u, n");
     let text = value.to_str().map_err(|_| wrong())?;
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

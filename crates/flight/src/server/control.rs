@@ -104,7 +104,8 @@ impl FlightService for Control {
         if credentials == Credentials::None {
             let first = messages.message().await?;
             let payload = first.map(|message| message.payload).unwrap_or_default();
-            let basic = BasicAuth::decode(payload).map_err(|_| Status::unauthenticated("a handshake without credentials"))?;
+            let basic =
+                BasicAuth::decode(payload).map_err(|_| Status::unauthenticated("a handshake without credentials"))?;
             credentials = Credentials::Basic { user: basic.username, password: basic.password };
         }
         let identity = ask(&**hook, credentials, &caller).await?;

@@ -51,9 +51,7 @@ pub(super) async fn answer(
 }
 
 /// A response whose status comes last.
-pub(super) fn response(
-    frames: impl Stream<Item = Result<Frame<Bytes>, Status>> + Send + 'static,
-) -> Response<Body> {
+pub(super) fn response(frames: impl Stream<Item = Result<Frame<Bytes>, Status>> + Send + 'static) -> Response<Body> {
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response

@@ -16,9 +16,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::Shared;
 use super::control::name_of;
 use super::get::{response, trailers};
-use super::Shared;
 use crate::frames::{Messages, frames_of, put_result};
 use crate::{BatchDecoder, Caller, CatalogError, Encoder, Exchange, FlightError, Part, Sink};
 

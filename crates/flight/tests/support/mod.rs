@@ -105,7 +105,8 @@ impl Catalog for Memory {
     }
 
     fn redeem(&self, ticket: &[u8], caller: &Caller) -> Result<Box<dyn Snapshot>, CatalogError> {
-        let unknown = || CatalogError::NotFound("no such ticket: it was never minted, is over, or is somebody else's".into());
+        let unknown =
+            || CatalogError::NotFound("no such ticket: it was never minted, is over, or is somebody else's".into());
         let tickets = self.tickets.lock();
         let found = tickets.get(ticket).ok_or_else(unknown)?;
         if found.identity != caller.identity || found.expires.is_some_and(|end| end <= SystemTime::now()) {
@@ -115,7 +116,11 @@ impl Catalog for Memory {
         let all = (0..times).flat_map(move |_| batches.clone()).map(Ok);
         self.open.fetch_add(1, Ordering::SeqCst);
         let open = Open(Arc::clone(&self.open));
-        Ok(Box::new(Counted { inner: Batches::new(schema, all, false), metadata_only: caller.metadata_only, _open: open }))
+        Ok(Box::new(Counted {
+            inner: Batches::new(schema, all, false),
+            metadata_only: caller.metadata_only,
+            _open: open,
+        }))
     }
 
     fn put(&self, name: &str, schema: SchemaRef, _: &Caller) -> Result<Box<dyn Sink>, CatalogError> {
@@ -228,7 +233,8 @@ pub fn numbers() -> Vec<RecordBatch> {
         let id: ArrayRef = Arc::new(Int64Array::from_iter(range.clone().map(|n| (n % 7 != 0).then_some(n))));
         let half: ArrayRef = Arc::new(Float64Array::from_iter_values(range.clone().map(|n| n as f64 / 2.0)));
         let name: ArrayRef = Arc::new(StringArray::from_iter(range.map(|n| (n % 5 != 0).then(|| format!("row {n}")))));
-        RecordBatch::try_from_iter_with_nullable([("id", id, true), ("half", half, false), ("name", name, true)]).unwrap()
+        RecordBatch::try_from_iter_with_nullable([("id", id, true), ("half", half, false), ("name", name, true)])
+            .unwrap()
     };
     vec![batch(0..1000), batch(0..0), batch(1000..1003)]
 }
