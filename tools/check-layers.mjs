@@ -18,6 +18,7 @@ const mayUse = {
   ucx: ["arrow-c", "memory", "dissociated", "transport", "ucx-sys"],
   plane: ["arrow-c", "memory", "dissociated", "transport"],
   files: ["arrow-c"],
+  flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   tpch: ["arrow-c"],
   flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   conformance: ["arrow-c", "memory", "dissociated", "transport"],

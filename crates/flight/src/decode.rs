@@ -164,3 +164,6 @@ fn fenced<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, FlightErr
 fn wrong(what: impl ToString) -> FlightError {
     FlightError::Protocol(what.to_string())
 }
+
+#[cfg(test)]
+mod tests;

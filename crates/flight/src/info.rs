@@ -162,11 +162,7 @@ impl Endpoint {
     /// else are the example's shape, in which they are halves.
     pub fn shape(&self) -> Shape<'_> {
         if let [Location::Data(metadata), Location::Data(data)] = &self.locations[..] {
-            if (&metadata.scheme, &metadata.host, metadata.port) != (&data.scheme, &data.host, data.port)
-                || metadata.want_data != data.want_data
-            {
-                return Shape::Split { metadata, data };
-            }
+            return Shape::Split { metadata, data };
         }
         Shape::Any(
             self.locations

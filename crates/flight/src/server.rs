@@ -4,6 +4,7 @@ mod accept;
 mod calls;
 mod control;
 mod get;
+mod held;
 mod tokens;
 mod upload;
 
@@ -30,6 +31,9 @@ pub(crate) const FRAME: u32 = 256 << 10;
 /// Longest ticket, descriptor or other request of a control call.
 const MAX_REQUEST: usize = 1 << 20;
 
+/// How long anything may take until its answer begins: a request that never becomes whole ends with it.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// What a server does, and for whom.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -45,8 +49,10 @@ pub struct ServerOptions {
     pub max_message: usize,
     /// Most connections at once; more are closed when they come.
     pub max_connections: usize,
-    /// How long a new connection may say nothing.
+    /// How long a new connection may say nothing, and a call that was begun may lack its first message.
     pub silence: Duration,
+    /// How long a caller may read nothing of a stream before its snapshot is let go, and the call with it.
+    pub stall: Duration,
     /// How often an idle connection is asked whether it is still there, and how long an answer may take.
     pub keep_alive: Duration,
 }
@@ -61,6 +67,7 @@ impl Default for ServerOptions {
             max_message: MessageLimits::default().message,
             max_connections: 1024,
             silence: Duration::from_secs(10),
+            stall: Duration::from_secs(600),
             keep_alive: Duration::from_secs(30),
         }
     }
@@ -134,6 +141,7 @@ impl Server {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
+            .timeout(ANSWER)
             .max_concurrent_streams(256)
             .http2_max_header_list_size(64 << 10)
             .http2_keepalive_interval(keep_alive)

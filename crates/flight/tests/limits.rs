@@ -217,6 +217,33 @@ fn address(server: &Server) -> String {
 }
 
 #[test]
+fn a_snapshot_that_nobody_reads_is_let_go() {
+    let catalog = Arc::new(Memory::default());
+    catalog.add("large", vec![large(4 << 20)], 1 << 20);
+    let options = ServerOptions { stall: Duration::from_secs(3), ..ServerOptions::default() };
+    let server = serve(Arc::clone(&catalog) as _, options);
+    on_runtime(async {
+        let client = client(&server, ClientOptions::default()).await;
+        let ticket = client.info(&Descriptor::name("large"), &each()).await.unwrap().endpoints[0].ticket.clone();
+        // While it is read it stays, however long that takes.
+        let mut get = client.get(ticket, &each()).await.unwrap();
+        for _ in 0..20 {
+            get.next().await.unwrap().unwrap();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        assert_eq!(catalog.open.load(Ordering::SeqCst), 1);
+        until(|| catalog.open.load(Ordering::SeqCst) == 0).await;
+        let error = loop {
+            if let Err(error) = get.next().await {
+                break error;
+            }
+        };
+        assert!(error.to_string().contains("gave the stream up"), "{error}");
+        assert_eq!(client.list(&each()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn a_client_that_says_nothing_or_nonsense_is_closed() {
     let options = ServerOptions { silence: Duration::from_millis(200), ..ServerOptions::default() };
     let server = serve(Memory::with([("numbers", numbers())]), options);

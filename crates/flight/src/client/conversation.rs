@@ -39,7 +39,7 @@ pub struct Conversation {
 enum Waiting {
     /// Services may answer as late as after the last batch.
     Response(AbortOnDropHandle<Result<Response<Body>, Failure>>),
-    Answers(Answers),
+    Answers(Box<Answers>),
     /// It failed before there were any.
     Over,
 }
@@ -169,7 +169,7 @@ impl Conversation {
                 })
                 .await;
             self.answers = match response {
-                Ok(response) => Waiting::Answers(Answers::new(self.call.clone(), response, self.limits)),
+                Ok(response) => Waiting::Answers(Box::new(Answers::new(self.call.clone(), response, self.limits))),
                 Err(error) => {
                     self.answers = Waiting::Over;
                     return Err(error);

@@ -181,10 +181,10 @@ pub(super) fn request(
 pub(super) async fn respond(channel: &mut Channel, request: Request<Body>) -> Result<Response<Body>, Failure> {
     std::future::poll_fn(|cx| Service::poll_ready(channel, cx)).await.map_err(unreachable)?;
     let response = channel.call(request).await.map_err(unreachable)?;
-    if let Some(status) = Status::from_header_map(response.headers()) {
-        if status.code() != Code::Ok {
-            return Err(status.into());
-        }
+    if let Some(status) = Status::from_header_map(response.headers())
+        && status.code() != Code::Ok
+    {
+        return Err(status.into());
     }
     if response.status() != http::StatusCode::OK {
         return Err(Status::unavailable(format!("the service answered with HTTP status {}", response.status())).into());

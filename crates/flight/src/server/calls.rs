@@ -94,10 +94,10 @@ impl Shared {
     pub async fn identify(&self, headers: &HeaderMap, caller: &Caller) -> Result<Option<Identity>, Status> {
         let Some(hook) = &self.options.authenticate else { return Ok(None) };
         let credentials = Credentials::of(headers).map_err(refused)?;
-        if let Credentials::Bearer(token) = &credentials {
-            if let Some(identity) = self.tokens.find(token) {
-                return Ok(Some(identity));
-            }
+        if let Credentials::Bearer(token) = &credentials
+            && let Some(identity) = self.tokens.find(token)
+        {
+            return Ok(Some(identity));
         }
         ask(&**hook, credentials, caller).await.map(Some)
     }

@@ -11,15 +11,17 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use prost::Message as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::Shared;
+use super::held::{self, Held};
 use crate::encode::schema_part;
 use crate::frames::{frames_of, unary};
 use crate::location::LOCATIONS_HEADER;
-use crate::{Caller, CatalogError, Part, Snapshot};
+use crate::{Caller, Part};
 
 /// Longest ticket that is looked at.
 const MAX_TICKET: usize = 64 << 10;
@@ -30,7 +32,9 @@ pub(super) async fn answer(
     mut body: Body,
     deadline: Option<Instant>,
 ) -> Result<Response<Body>, Status> {
-    let request = unary(&mut body, "a ticket", MAX_TICKET).await.map_err(|stopped| stopped.status())?;
+    let request = timeout(shared.options.silence, unary(&mut body, "a ticket", MAX_TICKET)).await;
+    let request = request.map_err(|_| Status::deadline_exceeded("a request without its ticket"))?;
+    let request = request.map_err(|stopped| stopped.status())?;
     let ticket = Ticket::decode(&request[..]).map_err(|_| Status::invalid_argument("no ticket"))?;
     if !shared.options.inline && !caller.metadata_only {
         return Err(Status::failed_precondition(format!(
@@ -41,7 +45,8 @@ pub(super) async fn answer(
     let snapshot = shared.catalog.redeem(&ticket.ticket, &caller).map_err(|error| error.status())?;
     let first = schema_part(&snapshot.schema());
     let queue = frames_of(&first, None).map_err(Status::internal)?;
-    let state = Sending { snapshot: Some(snapshot), queue, deadline };
+    let (held, guard) = held::hold(snapshot, shared.options.stall);
+    let state = Sending { held, queue, deadline, _guard: guard };
     Ok(response(unfold(Some(state), |state| async { state?.next().await })))
 }
 
@@ -63,9 +68,10 @@ pub(super) fn trailers(status: &Status) -> Frame<Bytes> {
 
 /// What is left to be sent. Dropped when the caller goes away, and the snapshot with it.
 struct Sending {
-    snapshot: Option<Box<dyn Snapshot>>,
+    held: Held,
     queue: VecDeque<Bytes>,
     deadline: Option<Instant>,
+    _guard: AbortOnDropHandle<()>,
 }
 
 type Step = Option<(Result<Frame<Bytes>, Status>, Option<Sending>)>;
@@ -91,22 +97,21 @@ impl Sending {
     }
 
     async fn part(&mut self) -> Result<Option<Part>, Status> {
-        let Some(mut snapshot) = self.snapshot.take() else { return Ok(None) };
-        let result = if snapshot.blocks() {
+        let mut snapshot = self.held.take().ok_or_else(|| {
+            Status::aborted("the caller read nothing for so long that the server gave the stream up; ask again")
+        })?;
+        let (result, snapshot) = if snapshot.blocks() {
             let read = tokio::task::spawn_blocking(move || (snapshot.next(), snapshot));
             let read = match self.deadline {
                 Some(deadline) => timeout_at(deadline, read).await.map_err(|_| late())?,
                 None => read.await,
             };
-            let (result, back) = read.map_err(|_| Status::internal("reading the dataset stopped unexpectedly"))?;
-            self.snapshot = Some(back);
-            result
+            read.map_err(|_| Status::internal("reading the dataset stopped unexpectedly"))?
         } else {
-            let result = snapshot.next();
-            self.snapshot = Some(snapshot);
-            result
+            (snapshot.next(), snapshot)
         };
-        result.map_err(|error: CatalogError| error.status())
+        self.held.put_back(snapshot);
+        result.map_err(|error| error.status())
     }
 }
 

@@ -11,7 +11,7 @@ use http::Response;
 use http_body::Frame;
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
@@ -89,7 +89,8 @@ impl Upload {
             let message = messages.next().await.map_err(|stopped| stopped.status())?;
             message.ok_or_else(|| Status::invalid_argument("an upload without a schema"))
         };
-        let mut message = next(&mut messages).await?;
+        let first = timeout(shared.options.silence, next(&mut messages)).await;
+        let mut message = first.map_err(|_| Status::deadline_exceeded("an upload without a first message"))??;
         let descriptor = FlightDescriptor::decode(message.first.clone())
             .map_err(|_| Status::invalid_argument("a descriptor that cannot be read"))?;
         let name = name_of(&descriptor)?;

@@ -1,5 +1,5 @@
 //! A catalog in memory, and data to put into it.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of it")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
