@@ -20,7 +20,6 @@ const mayUse = {
   files: ["arrow-c"],
   flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   tpch: ["arrow-c"],
-  flight: ["arrow-c", "memory", "dissociated", "transport", "plane"],
   conformance: ["arrow-c", "memory", "dissociated", "transport"],
   node: ["arrow-c", "memory", "dissociated", "transport", "plane", "files", "flight", "ucx"],
 };

@@ -75,8 +75,8 @@ interface Waiter {
 
 /** A server to ask, instead of whoever publishes a topic. */
 export interface Origin {
-  /** A data URI of the server's. */
-  readonly uri: string;
+  /** A data URI of the server's; or where metadata and where bodies come from. */
+  readonly uris: readonly string[];
   /** What to show it. */
   readonly ticket: Uint8Array;
   /** Makes the connection, where that is not done by the URI. */
@@ -319,8 +319,8 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     this.#attempt();
   }
 
-  async #ask({ uri, ticket, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
-    const connection = open?.() ?? (await lane().native.openConnection(uri));
+  async #ask({ uris, ticket, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
+    const connection = open?.() ?? (await lane().native.openConnection([...uris]));
     if (this.#ended) return;
     this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
     lane().stirred();
@@ -381,7 +381,7 @@ function originOf(topic: string): Origin | undefined {
       "a server's URI needs the ticket that goes with it: add &ticket=…, or use readFrom(uri, ticket)";
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", message);
   }
-  return { uri: topic, ticket: new TextEncoder().encode(ticket) };
+  return { uris: [topic], ticket: new TextEncoder().encode(ticket) };
 }
 
 /**

@@ -155,7 +155,9 @@ export class Client {
       const add = (candidate: Candidate) => {
         ways.set(candidate.via, [...(ways.get(candidate.via) ?? []), candidate]);
       };
-      for (const uri of endpoint.data) add(candidateOf(name, { uri, ticket: endpoint.ticket }));
+      const { ticket, split } = endpoint;
+      for (const uri of endpoint.data) add(candidateOf(name, { uris: [uri], ticket }));
+      if (split !== undefined) add(candidateOf(name, { uris: split, ticket }));
       if (endpoint.here) add(this.#inline(name, endpoint.ticket));
       const found = preference.flatMap((via) => ways.get(via) ?? []);
       if (found.length > 0) return found;
@@ -171,7 +173,7 @@ export class Client {
     const open = () => native(() => this.#native.openStream());
     return {
       via: "grpc",
-      open: (options) => new Subscription(name, options, { uri: this.uri, ticket, open }),
+      open: (options) => new Subscription(name, options, { uris: [this.uri], ticket, open }),
     };
   }
 }

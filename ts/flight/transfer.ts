@@ -167,13 +167,17 @@ function exhausted(name: string, tried: readonly Attempt[]): ArrowlaneError {
   );
 }
 
-/** A way over a data URI. */
+/** A way over a data URI, or over one for metadata and one for bodies: bodies say what it is called. */
 export function candidateOf(name: string, origin: Origin): Candidate {
+  const data = origin.uris.at(-1) ?? "";
   return {
-    via: origin.uri.slice(0, origin.uri.indexOf(":")),
+    via: data.slice(0, data.indexOf(":")),
     open: (options) => new Subscription(name, options, origin),
   };
 }
+
+/** Where something is fetched: a data URI, or two, where metadata and bodies come over connections of their own. */
+export type DataSource = string | { readonly metadata: string; readonly data: string };
 
 /**
  * Fetches what `ticket` stands for from the server at a data URI, or at the first of several that works. No control plane is
@@ -184,19 +188,24 @@ export function candidateOf(name: string, origin: Origin): Candidate {
  * ```
  */
 export function readFrom<T extends TypeMap = UnknownColumns>(
-  uris: string | readonly string[],
+  source: DataSource | readonly DataSource[],
   ticket: string | Uint8Array,
   options: ReadOptions = {},
 ): Transfer<T> {
-  const list = typeof uris === "string" ? [uris] : uris;
-  if (!Array.isArray(list) || list.length === 0 || list.some((uri) => typeof uri !== "string")) {
-    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the URI must be a string, or an array of at least one");
-  }
+  const list = (Array.isArray(source) ? source : [source]).map(urisOf);
+  if (list.length === 0) throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "there is no URI to read from");
   if (typeof ticket !== "string" && !(ticket instanceof Uint8Array)) {
     throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the ticket must be a string or a Uint8Array");
   }
   const bytes = typeof ticket === "string" ? new TextEncoder().encode(ticket) : ticket;
-  const [name] = list[0].split("?");
-  const candidates = list.map((uri) => candidateOf(name, { uri, ticket: bytes }));
+  const [name] = list[0][0].split("?");
+  const candidates = list.map((uris) => candidateOf(name, { uris, ticket: bytes }));
   return new Transfer<T>(name, () => Promise.resolve([candidates]), options);
+}
+
+function urisOf(source: DataSource): string[] {
+  if (typeof source === "string") return [source];
+  const { metadata, data } = (source ?? {}) as Partial<{ metadata: unknown; data: unknown }>;
+  if (typeof metadata === "string" && typeof data === "string") return [metadata, data];
+  throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "a source is a data URI, or { metadata, data } with two");
 }

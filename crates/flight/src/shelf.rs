@@ -72,7 +72,7 @@ impl Catalog for Shelf {
         let locations = match caller.locations {
             Locations::Inline => Vec::new(),
             Locations::Combined => self.server.uris(),
-            Locations::Split => self.server.uris(),
+            Locations::Split => self.server.halves().map_err(failed)?.into(),
         };
         let expires = SystemTime::now().checked_add(minted.life);
         Ok(Minted { description, ticket: Bytes::from(minted.ticket), expires, locations })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrowlane_plane::{NativeLane as Native, PlaneError, Subscription};
-use arrowlane_transport::Endpoint;
+use arrowlane_transport::{Endpoint, Split};
 use napi::{Env, ScopedTask, bindgen_prelude::*};
 use napi_derive::napi;
 
@@ -31,8 +31,22 @@ impl NativeConnection {
 
 /// Connects off the loop: a name may have to be resolved.
 pub struct ConnectTask {
-    uri: String,
+    /// One; or where metadata and where bodies come from.
+    uris: Vec<String>,
     connected: Option<Connected>,
+}
+
+impl ConnectTask {
+    fn connect(&self) -> Connected {
+        match &self.uris[..] {
+            [uri] => transports::connect(uri),
+            [metadata, data] => {
+                let (metadata, data) = (transports::connect(metadata)?, transports::connect(data)?);
+                Ok(Box::new(Split::client(metadata, data)?))
+            }
+            _ => Err(PlaneError::Closed),
+        }
+    }
 }
 
 impl<'task> ScopedTask<'task> for ConnectTask {
@@ -40,7 +54,7 @@ impl<'task> ScopedTask<'task> for ConnectTask {
     type JsValue = NativeConnection;
 
     fn compute(&mut self) -> napi::Result<()> {
-        self.connected = Some(transports::connect(&self.uri));
+        self.connected = Some(self.connect());
         Ok(())
     }
 
@@ -51,10 +65,10 @@ impl<'task> ScopedTask<'task> for ConnectTask {
 
 #[napi]
 impl NativeLane {
-    /// First half of subscribing at a data URI: what may block.
+    /// First half of subscribing at a data URI, or at one for metadata and one for bodies: what may block.
     #[napi(ts_return_type = "Promise<NativeConnection>")]
-    pub fn open_connection(&self, uri: String) -> AsyncTask<ConnectTask> {
-        AsyncTask::new(ConnectTask { uri, connected: None })
+    pub fn open_connection(&self, uris: Vec<String>) -> AsyncTask<ConnectTask> {
+        AsyncTask::new(ConnectTask { uris, connected: None })
     }
 
     /// Second half: asks for what `ticket` stands for. A record says when it was asked; `name` is for messages.

@@ -35,6 +35,10 @@ pub(crate) const TAGS: Tags = Tags {
     via: LENT,
 };
 
+/// The tags of a server's halves, for clients that fetch metadata over one connection and bodies over another.
+pub(crate) const METADATA_HALF: [u64; 2] = [1 << 62 | 4, 1 << 62 | 5];
+pub(crate) const DATA_HALF: [u64; 2] = [1 << 62 | 6, 1 << 62 | 7];
+
 /// The scheme of a publisher that lends its memory.
 const LENT: &str = "shm";
 /// The scheme of a publisher whose bodies come through its socket.
@@ -64,6 +68,17 @@ pub(crate) fn remote_uri(address: &str) -> String {
     let join = if address.contains('?') { '&' } else { '?' };
     let Tags { want_data, free_data, want_data_ext, .. } = TAGS;
     format!("{address}{join}want_data={want_data}&free_data={free_data}&want_data_ext={want_data_ext}&policies=1")
+}
+
+/// The URIs of the two halves of a combined one: metadata, and bodies.
+pub(crate) fn halves_of(uri: &str) -> Result<[DataUri; 2], PlaneError> {
+    let whole = DataUri::parse(uri)?;
+    let half = |[want_data, want_data_ext]: [u64; 2]| DataUri {
+        want_data,
+        want_data_ext: Some(want_data_ext),
+        ..whole.clone()
+    };
+    Ok([DataUri { free_data: None, ..half(METADATA_HALF) }, half(DATA_HALF)])
 }
 
 /// Reads a greeting that came over `scheme`, and checks that one from a unix socket is of this boot of this machine.

@@ -15,6 +15,7 @@
 
 mod dataset;
 mod feeder;
+mod halves;
 mod reception;
 mod tickets;
 
@@ -72,6 +73,18 @@ impl Server {
     /// The URIs of all listeners.
     pub fn uris(&self) -> Vec<String> {
         self.reception.uris()
+    }
+
+    /// The URIs of two connections, for whoever fetches metadata over the one and bodies over the other; of the first listener
+    /// that other hosts reach, or else of the first.
+    ///
+    /// # Errors
+    /// Where nothing is listened to.
+    pub fn halves(&self) -> Result<[String; 2], PlaneError> {
+        let uris = self.uris();
+        let remote = uris.iter().find(|uri| !uri.starts_with("shm:"));
+        let uri = remote.or(uris.first()).ok_or(PlaneError::Closed)?;
+        Ok(topic::halves_of(uri)?.map(|half| half.to_string()))
     }
 
     /// Begins a dataset; it is offered when it is [put](Self::put).

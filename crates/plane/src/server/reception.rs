@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     Desk,
+    halves::{Side, Wanted, joined},
     tickets::{Refused, Stands},
     uri_of,
 };
@@ -58,6 +59,8 @@ struct Visitor {
     writing: bool,
     looks: u32,
     refused: bool,
+    /// It is one half of two, and this is its ticket.
+    half: Option<(Wanted, Vec<u8>)>,
 }
 
 impl Reception {
@@ -132,7 +135,7 @@ impl Reception {
             if state.visitors.is_empty() {
                 let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
             }
-            state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false });
+            state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false, half: None });
             state.flush(id, lane);
             // What it sent first may have come with the connection itself.
             self.hear(state, id, lane);
@@ -160,12 +163,14 @@ impl Reception {
             tracing::debug!(%error, "a client left as it showed its ticket");
             return state.show_out(id, lane);
         }
-        let extended = tag == TAGS.want_data_ext;
+        if state.visitors.get(&id).is_some_and(|visitor| visitor.half.is_some()) {
+            tracing::warn!("a client does not wait for its other half");
+            return state.show_out(id, lane);
+        }
         match self.read(tag, &body) {
-            Ok((stands, request)) => {
-                let Some(visitor) = state.visitors.remove(&id) else { return };
-                lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
-                let admission = Admission { endpoint: visitor.endpoint, extended, request, rest: words.rest };
+            Ok((wanted, stands, request)) => {
+                let Some(endpoint) = state.whole(id, wanted, body, lane) else { return };
+                let admission = Admission { endpoint, extended: wanted.extended, request, rest: words.rest };
                 match stands.offer() {
                     Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
                     Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
@@ -174,7 +179,7 @@ impl Reception {
             }
             Err(why) => {
                 tracing::warn!(%why, "a client was refused");
-                if !extended {
+                if !Wanted::of(tag).is_some_and(|wanted| wanted.extended && wanted.side != Side::Data) {
                     // All that a plain client understands.
                     return state.show_out(id, lane);
                 }
@@ -190,21 +195,48 @@ impl Reception {
     }
 
     /// What a first message asks for.
-    fn read(&self, tag: u64, body: &[u8]) -> Result<(Stands, Option<Request>), Why> {
-        if tag != TAGS.want_data && tag != TAGS.want_data_ext {
+    fn read(&self, tag: u64, body: &[u8]) -> Result<(Wanted, Stands, Option<Request>), Why> {
+        let Some(wanted) = Wanted::of(tag) else {
             return Err(Why::Strange(format!("a first message with the tag {tag:#x}")));
-        }
+        };
         if body.len() > TICKET_LIMIT {
             return Err(Why::Strange(format!("a ticket of {} bytes", body.len())));
         }
-        let (ticket, request) =
-            fields_behind(body, tag == TAGS.want_data_ext).map_err(|e| Why::Strange(e.to_string()))?;
+        let (ticket, request) = fields_behind(body, wanted.extended).map_err(|e| Why::Strange(e.to_string()))?;
         let stands = self.desk.tickets.lock().redeem(ticket, None).map_err(Why::Refused)?;
-        Ok((stands, request))
+        Ok((wanted, stands, request))
     }
 }
 
 impl State {
+    /// The connection of a visitor who may be served; both of them, where there are to be two. `None` while the other half is
+    /// missing.
+    fn whole(&mut self, id: u64, wanted: Wanted, ticket: Vec<u8>, lane: &Lane) -> Option<Box<dyn Endpoint>> {
+        let other = match wanted.side {
+            Side::Both => return self.take(id, lane),
+            Side::Metadata => Side::Data,
+            Side::Data => Side::Metadata,
+        };
+        let other = (Wanted { side: other, ..wanted }, ticket);
+        let Some(second) = self.visitors.iter().find(|(_, v)| v.half.as_ref() == Some(&other)).map(|(id, _)| *id)
+        else {
+            let visitor = self.visitors.get_mut(&id)?;
+            visitor.half = Some((wanted, other.1));
+            visitor.looks = 0;
+            return None;
+        };
+        let (this, that) = (self.take(id, lane)?, self.take(second, lane)?);
+        let (metadata, data) = if wanted.side == Side::Metadata { (this, that) } else { (that, this) };
+        joined(metadata, data).inspect_err(|error| tracing::warn!(%error, "two connections were not joined")).ok()
+    }
+
+    /// A visitor's connection, which is watched no more.
+    fn take(&mut self, id: u64, lane: &Lane) -> Option<Box<dyn Endpoint>> {
+        let visitor = self.visitors.remove(&id)?;
+        lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
+        Some(visitor.endpoint)
+    }
+
     fn flush(&mut self, id: u64, lane: &Lane) {
         let Some(visitor) = self.visitors.get_mut(&id) else { return };
         let flushed = visitor.endpoint.flush();
@@ -222,8 +254,7 @@ impl State {
     }
 
     fn show_out(&mut self, id: u64, lane: &Lane) {
-        let Some(visitor) = self.visitors.remove(&id) else { return };
-        lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
+        drop(self.take(id, lane));
     }
 
     fn look(&mut self, lane: &Lane) {
