@@ -25,12 +25,21 @@ export function addGet(program: Command, stop: Stop): void {
     .description("fetch a dataset from a server, or join a topic there")
     .argument("<control>", "address of an Arrow Flight service: grpc+tcp://host:port")
     .argument("<name>", "name of the dataset or topic")
-    .option("--via <kinds>", `ways to try, in this order: ${WAYS.join(", ")}; one alone is the only one`, ways)
-    .option("--out <file>", ".arrow: Arrow IPC file; .arrows: Arrow IPC stream; -: a stream on standard output")
+    .option(
+      "--via <kinds>",
+      `ways to try, in this order: ${WAYS.join(", ")}; one alone is the only one`,
+      ways,
+    )
+    .option(
+      "--out <file>",
+      ".arrow: Arrow IPC file; .arrows: Arrow IPC stream; -: a stream on standard output",
+    )
     .option("--count <n>", "stop after so many batches", positive)
     .option("--bearer <token>", "token to show to the service")
     .option("--json", "print one JSON object per line")
-    .action((control: string, name: string, options: Options) => new Getter(control, name, options, stop).run());
+    .action((control: string, name: string, options: Options) =>
+      new Getter(control, name, options, stop).run(),
+    );
 }
 
 function ways(text: string): Via[] {
@@ -54,9 +63,12 @@ class Getter {
   constructor(control: string, name: string, options: Options, stop: Stop) {
     const { out, json = false } = options;
     if (out !== undefined && out !== "-" && ![".arrow", ".arrows"].includes(extname(out))) {
-      throw wrongUsage(`--out ${out}: the name must end in .arrow (IPC file) or .arrows (IPC stream), or be -`);
+      throw wrongUsage(
+        `--out ${out}: the name must end in .arrow (IPC file) or .arrows (IPC stream), or be -`,
+      );
     }
-    if (out === "-" && json) throw wrongUsage("--out - takes standard output for the stream: leave --json out");
+    if (out === "-" && json)
+      throw wrongUsage("--out - takes standard output for the stream: leave --json out");
     this.#control = control;
     this.#name = name;
     this.#options = options;
@@ -81,7 +93,9 @@ class Getter {
           this.#rows += batch.length;
           this.#bytes += batch.byteLength;
           this.#zeroCopy &&= batch.zeroCopy;
-          this.#output.progress(() => `${countText(this.#rows, "row")}, ${bytesText(this.#bytes)}, by ${transfer.via}`);
+          this.#output.progress(
+            () => `${countText(this.#rows, "row")}, ${bytesText(this.#bytes)}, by ${transfer.via}`,
+          );
           this.#begin((out) => FileWriter.create(out, batch));
           await this.#writer?.write(batch);
         } finally {
@@ -104,7 +118,15 @@ class Getter {
     for (const attempt of tried) this.#output.note(`not by ${attempt.via}: ${attempt.error}`);
     if (this.#options.out === "-") return;
     this.#output.event(
-      { dataset: this.#name, rows, bytes, seconds, via: transfer.via ?? null, zeroCopy: this.#zeroCopy, tried },
+      {
+        dataset: this.#name,
+        rows,
+        bytes,
+        seconds,
+        via: transfer.via ?? null,
+        zeroCopy: this.#zeroCopy,
+        tried,
+      },
       `${this.#name}: ${countText(rows, "row")}, ${bytesText(bytes)} in ${seconds.toFixed(3)} s by ${transfer.via}`,
     );
   }

@@ -34,7 +34,8 @@ const program = new Command("arrowlane")
   .exitOverride()
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("(arrowlane --help says more)");
-for (const add of [addPublish, addSubscribe, addTopics, addServe, addGet, addDoctor, addBench]) add(program, stop);
+for (const add of [addPublish, addSubscribe, addTopics, addServe, addGet, addDoctor, addBench])
+  add(program, stop);
 
 try {
   await program.parseAsync();

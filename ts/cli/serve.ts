@@ -1,7 +1,7 @@
 /** `arrowlane serve PATH…`. */
 import { basename, extname } from "node:path";
 import type { Command } from "commander";
-import { type Server, type ServeOptions, serve } from "../flight/server.js";
+import { type ServeOptions, type Server, serve } from "../flight/server.js";
 import { publishUnlisted } from "../publisher.js";
 import { subscribe } from "../subscription.js";
 import { bytesText, countText, Output } from "./output.js";
@@ -25,12 +25,24 @@ export function addServe(program: Command, stop: Stop): void {
   program
     .command("serve")
     .description("offer files and topics to other processes and hosts, until stopped")
-    .argument("[path...]", "Arrow IPC files or streams, or Parquet, told apart by content; each is a dataset named by its stem")
+    .argument(
+      "[path...]",
+      "Arrow IPC files or streams, or Parquet, told apart by content; each is a dataset named by its stem",
+    )
     .option("--control <uri>", "where Arrow Flight is served: grpc+tcp://host:port")
-    .option("--data <uri>", "where data is served: shm:, tcp://host:port, ucx://host:port; may be repeated (shm:)", collect, [])
+    .option(
+      "--data <uri>",
+      "where data is served: shm:, tcp://host:port, ucx://host:port; may be repeated (shm:)",
+      collect,
+      [],
+    )
     .option("--topic <name>", "a topic of this user to offer as well; may be repeated", collect, [])
     .option("--no-inline", "Flight's DoGet sends no data: it is control alone")
-    .option("--locations <which>", "data URIs for Flight clients that do not ask: none, combined or split", "none")
+    .option(
+      "--locations <which>",
+      "data URIs for Flight clients that do not ask: none, combined or split",
+      "none",
+    )
     .option("--uploads", "let Flight clients upload datasets")
     .option("--memory <bytes>", "the most memory for one dataset (16GiB)", size)
     .option("--json", "print one JSON object per line")
@@ -59,7 +71,8 @@ async function run(paths: string[], options: Options, stop: Stop): Promise<void>
   for (const topic of topics) {
     if (datasets.has(topic)) throw wrongUsage(`a file and a topic would both be named "${topic}"`);
   }
-  if (!LOCATIONS.includes(options.locations)) throw wrongUsage(`--locations is one of ${LOCATIONS.join(", ")}`);
+  if (!LOCATIONS.includes(options.locations))
+    throw wrongUsage(`--locations is one of ${LOCATIONS.join(", ")}`);
   const output = new Output(json, stop);
   const server = await serve({ data: [] });
   const relays: Promise<void>[] = [];
@@ -70,7 +83,7 @@ async function run(paths: string[], options: Options, stop: Stop): Promise<void>
       await server.putFile(name, path, memory === undefined ? {} : { memory });
       if (stop.requested !== undefined) return;
     }
-    for (const topic of topics) relays.push(await offerTopic(server, topic, stop.signal));
+    for (const topic of topics) relays.push((await offerTopic(server, topic, stop.signal)).ended);
     await server.listen(options.data.length === 0 ? ["shm:"] : options.data);
     if (control !== undefined) await server.serveFlight(control, flightOptions(options));
     announce(server, output);
@@ -87,7 +100,11 @@ function flightOptions({ inline, locations, uploads = false, memory }: Options):
 }
 
 /** Joins a topic and offers what comes; batches go on from where they lie. */
-async function offerTopic(server: Server, topic: string, signal: AbortSignal): Promise<Promise<void>> {
+async function offerTopic(
+  server: Server,
+  topic: string,
+  signal: AbortSignal,
+): Promise<{ ended: Promise<void> }> {
   const publisher = await publishUnlisted(topic, { minSubscribers: 0 });
   await server.put(topic, publisher);
   const relay = async () => {
@@ -106,10 +123,10 @@ async function offerTopic(server: Server, topic: string, signal: AbortSignal): P
     await publisher.close({ error, signal: AbortSignal.timeout(1000) }).catch(() => {});
     if (!signal.aborted) throw error;
   };
-  const relayed = relay().catch(failed);
+  const ended = relay().catch(failed);
   // It may fail before anybody waits for it.
-  relayed.catch(() => {});
-  return relayed;
+  ended.catch(() => {});
+  return { ended };
 }
 
 /** Rejects as it does, and never resolves. */
@@ -149,4 +166,3 @@ function stopped(stop: Stop): Promise<void> {
     else signal.addEventListener("abort", end, { once: true });
   });
 }
-
