@@ -5,7 +5,8 @@
 //! `want_data`, `free_data`, credits), and it resolves the addresses of bodies that were lent instead of sent. It knows
 //! nothing of schemas, sequences or leases; those belong to `arrowlane-dissociated`.
 //!
-//! Nothing here blocks and nothing here owns a thread. An [`Endpoint`] has a descriptor that polls readable when
+//! Nothing here blocks, and nothing here owns a thread (but for closed TCP connections whose last bytes are on their way,
+//! while there are any). An [`Endpoint`] has a descriptor that polls readable when
 //! [`Endpoint::receive`] has something to do; a [`Reactor`] gathers many descriptors under one. Whoever owns the event
 //! loop (Node's libuv loop, a test, a server thread) decides when to turn it.
 //!
@@ -14,6 +15,8 @@
 //! | `inproc:` | [`inproc`] | lent: the same region, in one process |
 //! | `shm:`    | [`shm`]    | lent: sealed memfds, handed over once per segment |
 //! | `tcp:`    | [`tcp`]    | sent, over any network; TLS on request |
+//!
+//! [`Split`] makes one end of two: metadata over one connection, bodies over the other.
 
 #![cfg(unix)]
 

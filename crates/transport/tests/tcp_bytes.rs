@@ -81,7 +81,9 @@ fn raw_client() -> (TcpEndpoint, TcpStream) {
 
 fn wait(end: &TcpEndpoint) {
     let descriptor = end.descriptor();
-    while poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+    let minute = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
+    let ready = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&minute));
+    assert_ne!(ready, Ok(0), "the descriptor did not become readable");
 }
 
 /// Receives until it ends, and how.

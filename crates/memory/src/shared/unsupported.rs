@@ -86,6 +86,12 @@ impl Mapping {
     }
 }
 
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
+}
+
 /// A page for returns.
 #[derive(Debug)]
 pub enum ReturnPage {}

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     TransportError,
     frame::{MAX_BODY, MAX_REPLY},
-    stream::{Buffer, Read, SMALL},
+    stream::{Buffer, Read, SHORT, SMALL},
 };
 
 /// Longest untagged message of a server.
@@ -39,6 +39,8 @@ pub(super) struct Input {
     padding: usize,
     /// A message with this tag that has not arrived as a whole. While there is one, the buffer is read empty.
     body: Option<(u64, Growing)>,
+    /// A body came last, so another is likely to follow: only what comes before it is to be read to the buffer.
+    expects_body: bool,
 }
 
 /// A message that arrived as a whole.
@@ -55,14 +57,15 @@ pub(super) enum Item {
 impl Input {
     /// Nothing read yet.
     pub(super) fn new(longest: Longest) -> Self {
-        Self { longest, buffer: Buffer::default(), padding: 0, body: None }
+        Self { longest, buffer: Buffer::default(), padding: 0, body: None, expects_body: false }
     }
 
     /// Reads once.
     pub(super) fn read(&mut self, line: &mut Line) -> Result<Read, TransportError> {
         match &mut self.body {
             Some((_, body)) => line.read_body(body),
-            None => line.read(&mut self.buffer),
+            None if std::mem::take(&mut self.expects_body) => line.read(&mut self.buffer, SHORT),
+            None => line.read(&mut self.buffer, usize::MAX),
         }
     }
 
@@ -112,6 +115,7 @@ impl Input {
             self.body = Some((tag, body));
             return Ok(None);
         }
+        self.expects_body = true;
         Ok(body.finish().map(|arrived| {
             self.padding = padding(arrived.as_ref().len() as u64).len();
             Item::Body(tag, Bytes::from_owner(arrived))

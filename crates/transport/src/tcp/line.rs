@@ -46,9 +46,11 @@ impl Line {
         Ok(true)
     }
 
-    /// Reads once.
-    pub(super) fn read(&mut self, buffer: &mut Buffer) -> Result<Read, TransportError> {
+    /// Reads once, at most so many bytes, [`SHORT`] at least.
+    pub(super) fn read(&mut self, buffer: &mut Buffer, most: usize) -> Result<Read, TransportError> {
         let room = buffer.room();
+        let most = most.max(SHORT).min(room.len());
+        let room = &mut room[..most];
         let Some(tls) = &mut self.tls else {
             let read = read_some(&self.socket, room)?;
             if let Read::Some { bytes, .. } = read {
