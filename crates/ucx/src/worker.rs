@@ -46,8 +46,9 @@ impl Worker {
         let library = context.library;
         // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
         let mut params: ucx::ucp_worker_params_t = unsafe { std::mem::zeroed() };
-        params.field_mask = u64::from(ucx::UCP_WORKER_PARAM_FIELD_THREAD_MODE);
+        params.field_mask = u64::from(ucx::UCP_WORKER_PARAM_FIELD_THREAD_MODE | ucx::UCP_WORKER_PARAM_FIELD_CLIENT_ID);
         params.thread_mode = ucx::UCS_THREAD_MODE_SERIALIZED;
+        params.client_id = context.client_id();
         let mut raw = null_mut();
         // SAFETY: the context is alive, and stays so as long as the worker.
         let status = unsafe { (library.ucp.ucp_worker_create)(context.raw, &params, &mut raw) };
