@@ -101,7 +101,7 @@ impl Listener for UcxListener {
                 let connection = Connection::accept(&self.worker.context, request.0.as_ptr())?;
                 return Ok(Some(Box::new(UcxEndpoint::new(connection, None))));
             }
-            if !self.worker.progress() && self.worker.arm()? {
+            if !self.worker.progress() && self.requests.lock().is_empty() && self.worker.arm()? {
                 return Ok(None);
             }
         }
