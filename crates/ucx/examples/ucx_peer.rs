@@ -132,7 +132,7 @@ fn connect(uri: &str) -> (Box<dyn Endpoint>, Seen) {
     let mut end = UcxTransport::default().connect(&uri).expect("an endpoint");
     let mut seen = Seen::default();
     while !seen.greeted {
-        wait(&[end.descriptor()]);
+        assert!(wait(&[end.descriptor()]), "whoever started this is gone");
         end.receive(1, &mut seen).expect("connecting");
     }
     (end, seen)
@@ -147,7 +147,7 @@ fn exchange(uri: &str) {
         if flushed && seen.mixed.is_complete() {
             break;
         }
-        wait(&[end.descriptor()]);
+        assert!(wait(&[end.descriptor()]), "whoever started this is gone");
         while end.receive(1 << 24, &mut seen).expect("received") == Progress::More {}
     }
     println!("{}", UcxTransport::default().probe().expect("loaded").version);
@@ -158,7 +158,7 @@ fn take(uri: &str, bytes: usize) {
     end.tagged(1, &[b"take"]);
     end.flush().expect("sent");
     while seen.bytes < bytes {
-        wait(&[end.descriptor()]);
+        assert!(wait(&[end.descriptor()]), "whoever started this is gone");
         end.receive(1 << 24, &mut seen).expect("received");
     }
     println!("{}", seen.bytes);

@@ -16,7 +16,7 @@ use rustix::{
 
 use crate::{
     connection::Connection,
-    context::{Context, Reach},
+    context::{Context, Long, Reach},
     ending,
 };
 
@@ -116,7 +116,7 @@ impl Connecting {
 
     fn next(&mut self) -> Result<Option<Connection>, TransportError> {
         let Some(address) = self.others.pop_front() else { return Ok(None) };
-        let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()))?;
+        let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()), Long::Pieces)?;
         let connection = Connection::connect(&context, address)?;
         watch(&self.both, connection.worker.descriptor())?;
         Ok(Some(connection))

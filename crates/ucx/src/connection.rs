@@ -5,7 +5,12 @@ use std::{ffi::c_void, mem::zeroed, net::SocketAddr, ptr::null_mut, sync::Arc};
 use arrowlane_transport::TransportError;
 use arrowlane_ucx_sys::bindings as ucx;
 
-use crate::{context::Context, receive::connection_failed, result::check, worker::Worker};
+use crate::{
+    context::{Context, Long},
+    receive::connection_failed,
+    result::check,
+    worker::Worker,
+};
 
 /// One side of a connection.
 pub(crate) struct Connection {
@@ -24,15 +29,23 @@ impl Connection {
         let address = Address::from(address);
         let connection = Self::new(context, |params| {
             params.field_mask |= u64::from(ucx::UCP_EP_PARAM_FIELD_FLAGS | ucx::UCP_EP_PARAM_FIELD_SOCK_ADDR);
-            params.flags = ucx::UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
+            params.flags = ucx::UCP_EP_PARAMS_FLAGS_CLIENT_SERVER | ucx::UCP_EP_PARAMS_FLAGS_SEND_CLIENT_ID;
             params.sockaddr = address.as_ucx();
         })?;
         connection.worker.await_connection(connection.ep);
         Ok(connection)
     }
 
-    /// Answers a request to connect, which is used up in any case.
+    /// Answers a request to connect to a listener of `context`. Once there is a worker for it, it is used up in any case.
     pub(crate) fn accept(context: &Arc<Context>, request: ucx::ucp_conn_request_h) -> Result<Self, TransportError> {
+        // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
+        let mut attributes: ucx::ucp_conn_request_attr_t = unsafe { zeroed() };
+        attributes.field_mask = u64::from(ucx::UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ID);
+        // SAFETY: the request is alive, and the struct is written.
+        let status = unsafe { (context.library.ucp.ucp_conn_request_query)(request, &mut attributes) };
+        let same = status == ucx::UCS_OK && attributes.client_id == context.client_id();
+        let long = if same { Long::Announced } else { Long::Pieces };
+        let context = &Context::shared(context.library, context.reach, long)?;
         Self::new(context, |params| {
             params.field_mask |= u64::from(ucx::UCP_EP_PARAM_FIELD_CONN_REQUEST);
             params.conn_request = request;

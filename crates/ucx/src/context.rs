@@ -29,10 +29,21 @@ impl Reach {
     }
 }
 
+/// How messages go that are too long for one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Long {
+    /// Announced first, then written to where the peer wants them. Releases do not understand each other's announcements (1.13's hold keys that 1.22 cannot
+    /// read, and either breaks off), so this is for peers with the same one.
+    Announced,
+    /// In many pieces, which the peer gathers: every release can.
+    Pieces,
+}
+
 /// UCX with its configuration, and without connections.
 pub(crate) struct Context {
     pub(crate) library: &'static Library,
     pub(crate) raw: ucx::ucp_context_h,
+    pub(crate) reach: Reach,
 }
 
 // SAFETY: it is made with `mt_workers_shared`: its workers may be made, used and destroyed on different threads at a time.
@@ -41,28 +52,39 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    /// The process's context for a reach; made when it is first asked for, and kept.
-    pub(crate) fn shared(library: &'static Library, reach: Reach) -> Result<Arc<Self>, TransportError> {
-        static CONTEXTS: Mutex<[Option<Arc<Context>>; 2]> = Mutex::new([None, None]);
+    /// What clients say of themselves when they connect: who speaks here, and which release.
+    pub(crate) fn client_id(&self) -> u64 {
+        let version = self.library.version();
+        (0x61_6C_75 << 40) | (u64::from(version.major) << 20) | u64::from(version.minor)
+    }
+
+    /// The process's context of a kind; made when it is first asked for, and kept.
+    pub(crate) fn shared(library: &'static Library, reach: Reach, long: Long) -> Result<Arc<Self>, TransportError> {
+        static CONTEXTS: Mutex<[Option<Arc<Context>>; 4]> = Mutex::new([const { None }; 4]);
         let mut contexts = CONTEXTS.lock();
-        let slot = &mut contexts[usize::from(reach == Reach::Network)];
+        let slot = &mut contexts[2 * usize::from(reach == Reach::Network) + usize::from(long == Long::Pieces)];
         if let Some(context) = slot {
             return Ok(Arc::clone(context));
         }
-        let context = Arc::new(Self::new(library, reach)?);
+        let context = Arc::new(Self::new(library, reach, long)?);
         *slot = Some(Arc::clone(&context));
         Ok(context)
     }
 
-    fn new(library: &'static Library, reach: Reach) -> Result<Self, TransportError> {
+    fn new(library: &'static Library, reach: Reach, long: Long) -> Result<Self, TransportError> {
         let mut config = null_mut();
         // SAFETY: no prefix, no file: the environment is read and a configuration is written to `config`.
         let status = unsafe { (library.ucp.ucp_config_read)(null(), null(), &mut config) };
         check(library, "reading the configuration of UCX", status)?;
         let config = Config { library, raw: config };
         // Its shared memory costs ten descriptors a worker, and is not used where the death of peers is to be noticed.
-        if std::env::var_os("UCX_TLS").is_none() {
-            config.set(c"TLS", c"^sm")?;
+        config.prefer("UCX_TLS", c"TLS", c"^sm")?;
+        // Releases before 1.14 cannot read the list of devices of later ones: a connection uses the one it was made on.
+        config.prefer("UCX_CM_USE_ALL_DEVICES", c"CM_USE_ALL_DEVICES", c"n")?;
+        // The newer way to choose how messages go costs 0.4 s and 1.3 MB for each connection in 1.22, and gains nothing over TCP.
+        config.prefer("UCX_PROTO_ENABLE", c"PROTO_ENABLE", c"n")?;
+        if long == Long::Pieces {
+            config.prefer("UCX_RNDV_THRESH", c"RNDV_THRESH", c"inf")?;
         }
         if reach == Reach::Loopback {
             config.set(c"NET_DEVICES", &loopback_device())?;
@@ -77,7 +99,7 @@ impl Context {
         // SAFETY: both structs live through the call, and fields beyond the mask are not looked at.
         let status = unsafe { (library.ucp.ucp_init_version)(major, minor, &params, config.raw, &mut raw) };
         check(library, "starting UCX", status)?;
-        Ok(Self { library, raw })
+        Ok(Self { library, raw, reach })
     }
 }
 
@@ -94,6 +116,11 @@ struct Config {
 }
 
 impl Config {
+    /// Sets what the user has not.
+    fn prefer(&self, variable: &str, name: &CStr, value: &CStr) -> Result<(), TransportError> {
+        if std::env::var_os(variable).is_some() { Ok(()) } else { self.set(name, value) }
+    }
+
     fn set(&self, name: &CStr, value: &CStr) -> Result<(), TransportError> {
         // SAFETY: the configuration is alive, and both strings are copied.
         let status = unsafe { (self.library.ucp.ucp_config_modify)(self.raw, name.as_ptr(), value.as_ptr()) };

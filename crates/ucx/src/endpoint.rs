@@ -74,16 +74,22 @@ impl UcxEndpoint {
         (self.queued, self.bodies) = (0, 0);
     }
 
+    /// Whether [`receive`](Endpoint::receive) has something to do that no event will tell of.
+    fn is_stirring(&self) -> bool {
+        let shared = self.connection.worker.shared();
+        let stands = self.connecting.as_ref().is_some_and(|connecting| !connecting.is_done()) && *shared.stands.lock();
+        let arrived = || {
+            let arrivals = shared.arrivals.lock();
+            arrivals.is_ready() || arrivals.next().is_some() || shared.offence.lock().is_some()
+        };
+        stands || shared.failure().is_some() || (self.stands() && arrived())
+    }
+
     /// Sees to the descriptor: readable when there is something to hand over or to find out, else when something comes.
     fn settle(&self) -> Result<(), TransportError> {
         let worker = &self.connection.worker;
         loop {
-            let shared = worker.shared();
-            let waiting = {
-                let arrivals = shared.arrivals.lock();
-                arrivals.begun < arrivals.queue.len() || arrivals.is_ready()
-            };
-            if waiting || shared.failure().is_some() || shared.offence.lock().is_some() {
+            if self.is_stirring() {
                 worker.signal();
                 return Ok(());
             }
@@ -233,7 +239,8 @@ impl Endpoint for UcxEndpoint {
                 }
             }
             let worker = &self.connection.worker;
-            if !worker.progress() && worker.shared().failure().is_none() && worker.arm()? {
+            // What UCX counts as work is not all that it does.
+            if !worker.progress() && !self.is_stirring() && worker.arm()? {
                 return Ok(Progress::Drained);
             }
         }

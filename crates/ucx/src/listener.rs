@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::{
     UcxEndpoint,
     connection::{Address, Connection},
-    context::{Context, Reach},
+    context::{Context, Long, Reach},
     result::check,
     shared::Handle,
     worker::{Worker, handle},
@@ -35,7 +35,7 @@ unsafe impl Send for UcxListener {}
 impl UcxListener {
     /// Listens; `host` is how clients name the machine.
     pub(crate) fn bind(library: &'static Library, address: SocketAddr, host: &str) -> Result<Self, TransportError> {
-        let context: Arc<Context> = Context::shared(library, Reach::of(address.ip()))?;
+        let context: Arc<Context> = Context::shared(library, Reach::of(address.ip()), Long::Pieces)?;
         let worker = Worker::new(&context)?;
         let requests: Box<Requests> = Box::default();
         let bound = Address::from(address);
@@ -101,7 +101,7 @@ impl Listener for UcxListener {
                 let connection = Connection::accept(&self.worker.context, request.0.as_ptr())?;
                 return Ok(Some(Box::new(UcxEndpoint::new(connection, None))));
             }
-            if !self.worker.progress() && self.worker.arm()? {
+            if !self.worker.progress() && self.requests.lock().is_empty() && self.worker.arm()? {
                 return Ok(None);
             }
         }

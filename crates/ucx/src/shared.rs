@@ -65,6 +65,17 @@ pub(crate) struct Arrivals {
     pub(crate) begun: usize,
 }
 
+/// So many bytes are received ahead of what was taken; one message of any size, always.
+const AHEAD: usize = 64 << 20;
+
+impl Arrivals {
+    /// The place of the first that is not begun, if it may be.
+    pub(crate) fn next(&self) -> Option<usize> {
+        let next = self.queue.get(self.begun)?;
+        (self.bytes == 0 || self.bytes.saturating_add(next.length) <= AHEAD).then_some(self.begun)
+    }
+}
+
 /// A message.
 pub(crate) struct Arrival {
     /// `None` for an untagged one.

@@ -23,9 +23,6 @@ use crate::{
 /// Up to so many bytes a tagged message is received to memory that is not aligned, as it will be copied from there.
 const SMALL: usize = 8 << 10;
 
-/// So many bytes are received ahead of what was taken; one message of any size, always.
-const AHEAD: usize = 64 << 20;
-
 /// UCX's part of one connection, or of one listener. Driven by one thread at a time, and may move between threads.
 pub(crate) struct Worker {
     raw: ucx::ucp_worker_h,
@@ -46,8 +43,9 @@ impl Worker {
         let library = context.library;
         // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
         let mut params: ucx::ucp_worker_params_t = unsafe { std::mem::zeroed() };
-        params.field_mask = u64::from(ucx::UCP_WORKER_PARAM_FIELD_THREAD_MODE);
+        params.field_mask = u64::from(ucx::UCP_WORKER_PARAM_FIELD_THREAD_MODE | ucx::UCP_WORKER_PARAM_FIELD_CLIENT_ID);
         params.thread_mode = ucx::UCS_THREAD_MODE_SERIALIZED;
+        params.client_id = context.client_id();
         let mut raw = null_mut();
         // SAFETY: the context is alive, and stays so as long as the worker.
         let status = unsafe { (library.ucp.ucp_worker_create)(context.raw, &params, &mut raw) };
@@ -209,12 +207,9 @@ impl Worker {
         loop {
             let (number, tag, length, stage) = {
                 let mut arrivals = self.shared.arrivals.lock();
-                let place = arrivals.begun;
-                let (first, bytes) = (arrivals.first, arrivals.bytes);
+                let Some(place) = arrivals.next() else { return Ok(()) };
+                let first = arrivals.first;
                 let Some(arrival) = arrivals.queue.get_mut(place) else { return Ok(()) };
-                if bytes > 0 && bytes.saturating_add(arrival.length) > AHEAD {
-                    return Ok(());
-                }
                 let (tag, length) = (arrival.tag, arrival.length);
                 let stage = match arrival.stage {
                     Stage::Whole(_) | Stage::Lost => None,
