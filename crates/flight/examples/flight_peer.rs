@@ -16,7 +16,7 @@ use arrowlane_flight::{
     ServerOptions, ServerTls,
 };
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +25,12 @@ fn main() -> Result<(), Failure> {
         ["serve", uri, ref options @ ..] => serve(uri, options),
         [call, uri, name, ref options @ ..] => {
             let options = client_options(options)?;
-            Runtime::shared()?.block_on(one_call(call, uri, name, options))
+            let runtime = Runtime::shared()?;
+            let [call, uri, name] = [call, uri, name].map(str::to_owned);
+            // On the runtime's own threads: data that was just read is used by the thread that read it.
+            let work = runtime.spawn(async move { one_call(&call, &uri, &name, options).await });
+            runtime.block_on(work)??;
+            Ok(())
         }
         _ => Err("usage: flight_peer serve URI … | flight_peer CALL URI NAME …".into()),
     }

@@ -25,8 +25,8 @@ use crate::{Authenticate, ByteCounts, Catalog, ControlUri, FlightError, Location
 /// A stream's and a connection's window: what may be under way to us unread. Enough for 10 Gbit/s over 6 ms.
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
-/// The frames that we take. Larger ones are fewer, but what one holds should stay in the processor's cache until it was copied out.
-pub(crate) const FRAME: u32 = 256 << 10;
+/// The frames that we take. Each costs a system call and a wake-up on either side; beyond this nothing was gained.
+pub(crate) const FRAME: u32 = 1 << 20;
 
 /// Longest ticket, descriptor or other request of a control call.
 const MAX_REQUEST: usize = 1 << 20;
