@@ -18,12 +18,13 @@ export {
   type Offer,
   type Offerable,
   type PutOptions,
+  type Credentials,
   type ServeOptions,
   Server,
   serve,
   type Unavailable,
 } from "./flight/server.js";
-export { type Attempt, type ReadOptions, readFrom, Transfer, type Via } from "./flight/transfer.js";
+export { type Attempt, type DataSource, type ReadOptions, readFrom, Transfer, type Via } from "./flight/transfer.js";
 
 import * as layer from "./arrow/index.js";
 import { useArrow } from "./arrow-layer.js";
