@@ -14,17 +14,24 @@ export {
   readFlightInfo,
 } from "./flight/client.js";
 export {
+  type Credentials,
   type Endpoints,
   type Offer,
   type Offerable,
   type PutOptions,
-  type Credentials,
   type ServeOptions,
   Server,
   serve,
   type Unavailable,
 } from "./flight/server.js";
-export { type Attempt, type DataSource, type ReadOptions, readFrom, Transfer, type Via } from "./flight/transfer.js";
+export {
+  type Attempt,
+  type DataSource,
+  type ReadOptions,
+  readFrom,
+  Transfer,
+  type Via,
+} from "./flight/transfer.js";
 
 import * as layer from "./arrow/index.js";
 import { useArrow } from "./arrow-layer.js";

@@ -322,7 +322,8 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   }
 
   async #ask({ uris, ticket, tls, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
-    const connection = open?.() ?? (await lane().native.openConnection([...uris], tls?.roots, tls?.serverName));
+    const connection =
+      open?.() ?? (await lane().native.openConnection([...uris], tls?.roots, tls?.serverName));
     if (this.#ended) return;
     this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
     lane().stirred();

@@ -126,7 +126,10 @@ export class Client {
     const known = info instanceof Uint8Array ? readFlightInfo(info) : info;
     const preference = checkVia(options.via);
     const name = known.name ?? "flight";
-    return new Transfer<T>(name, async () => this.#candidates(known, name, preference), { tls: this.#tls, ...options });
+    return new Transfer<T>(name, async () => this.#candidates(known, name, preference), {
+      tls: this.#tls,
+      ...options,
+    });
   }
 
   /** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */

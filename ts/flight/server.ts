@@ -152,7 +152,8 @@ export class Server {
         this.#native.answer(question, undefined, message);
       };
       const accept = (identity: string) => {
-        if (typeof identity === "string" && identity !== "") this.#native.answer(question, identity, undefined);
+        if (typeof identity === "string" && identity !== "")
+          this.#native.answer(question, identity, undefined);
         else refuse(new Error("these credentials are not accepted"));
       };
       void context.runInAsyncScope(ask).then(accept, refuse);
