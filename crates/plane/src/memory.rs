@@ -19,7 +19,9 @@ pub enum Memory {
 /// A received body on its way to somebody else. The lease over it ends when this is dropped, unless somebody in this
 /// process holds the body as well.
 pub struct Relayed {
-    pub(crate) _body: Arc<Body>,
+    pub(crate) body: Arc<Body>,
+    /// Where each buffer of the header lies in this process, and its length.
+    pub(crate) buffers: Vec<(usize, usize)>,
     /// One per buffer of the header; 0 for empty ones.
     pub(crate) addresses: Vec<u64>,
     /// The sum of the buffers' lengths.

@@ -12,8 +12,13 @@ const STATISTICS: &[u8] = b"\0statistics";
 /// A subscriber's first message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ticket {
-    /// Batches of the topic. Without a request it is a client that knows of none, and of no notices either.
-    Batches(Option<Request>),
+    /// Batches of the topic.
+    Batches {
+        /// `None` of a client that knows of none, and of no notices either.
+        request: Option<Request>,
+        /// Whether it holds the keepers of what it is lent (`docs/wire.md`, "Keepers").
+        keeps: bool,
+    },
     /// The publisher's figures, and nothing else.
     Statistics,
 }
@@ -23,7 +28,7 @@ impl Ticket {
     /// extension can ask for the topic alone.
     pub(crate) fn parse(payload: &[u8], topic: &str, extended: bool) -> Result<Self, ProtocolError> {
         if payload == topic.as_bytes() {
-            return Ok(Self::Batches(None));
+            return Ok(Self::Batches { request: None, keeps: false });
         }
         if !extended || payload.first().is_none_or(|first| *first == CONTROL && payload != STATISTICS) {
             return Err(wrong("it is not this topic"));
@@ -34,7 +39,9 @@ impl Ticket {
         let rest = payload.strip_prefix(topic.as_bytes()).and_then(|rest| rest.strip_prefix(&[0]));
         let text = std::str::from_utf8(rest.ok_or_else(|| wrong("it is not this topic"))?)
             .map_err(|_| wrong("what it asks for is not UTF-8"))?;
-        Request::read(&Fields::parse(text)?).map(|request| Self::Batches(Some(request)))
+        let fields = Fields::parse(text)?;
+        let request = Some(Request::read(&fields)?);
+        Ok(Self::Batches { request, keeps: is_set(&fields, "keep")? })
     }
 
     /// The ticket that asks for `topic` under `request`. `None` when something is asked for that a publisher without
@@ -45,7 +52,9 @@ impl Ticket {
             return (*request == Request::default()).then_some(ticket);
         }
         ticket.push(0);
-        ticket.extend_from_slice(request.fields().as_str().as_bytes());
+        let mut fields = request.fields();
+        fields.push("keep", 1);
+        ticket.extend_from_slice(fields.as_str().as_bytes());
         Some(ticket)
     }
 
@@ -68,11 +77,7 @@ impl Request {
                 None => None,
                 Some(name) => Some(Overflow::named(name).ok_or_else(|| wrong("an overflow that does not exist"))?),
             },
-            last: match fields.get("last") {
-                None | Some("0") => false,
-                Some("1") => true,
-                Some(_) => return Err(wrong("last is neither 0 nor 1")),
-            },
+            last: is_set(fields, "last")?,
         })
     }
 
@@ -94,6 +99,14 @@ impl Request {
     }
 }
 
+fn is_set(fields: &Fields, name: &str) -> Result<bool, ProtocolError> {
+    match fields.get(name) {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(wrong(&format!("{name} is neither 0 nor 1"))),
+    }
+}
+
 fn wrong(detail: &str) -> ProtocolError {
     ProtocolError::Layout { what: "ticket", detail: detail.into() }
 }
@@ -107,19 +120,22 @@ mod tests {
         let all = Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
         for request in [Request::default(), all] {
             let ticket = Ticket::batches("a/b", &request, true).expect("a ticket");
-            assert_eq!(Ticket::parse(&ticket, "a/b", true).expect("read"), Ticket::Batches(Some(request)));
+            let read = Ticket::parse(&ticket, "a/b", true).expect("read");
+            assert_eq!(read, Ticket::Batches { request: Some(request), keeps: true });
         }
         let simple = |request| Ticket::batches("a/b", &request, false);
         assert_eq!((simple(Request::default()), simple(all)), (Some(b"a/b".to_vec()), None));
-        assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), Ticket::Batches(None));
+        let plain = Ticket::Batches { request: None, keeps: false };
+        assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), plain);
         assert_eq!(Ticket::parse(b"\0statistics", "a", true).expect("read"), Ticket::Statistics);
         let unknown = Ticket::parse(b"a\0colour=red\0last=1", "a", true).expect("unknown names are passed over");
-        assert_eq!(unknown, Ticket::Batches(Some(Request { last: true, ..Request::default() })));
+        let request = Some(Request { last: true, ..Request::default() });
+        assert_eq!(unknown, Ticket::Batches { request, keeps: false });
     }
 
     #[test]
     fn hostile_tickets_are_refused() {
-        let cases: [&[u8]; 16] = [
+        let cases: [&[u8]; 17] = [
             b"",
             b"b",
             b"ab",
@@ -128,6 +144,7 @@ mod tests {
             b"\0statistics=",
             b"a\0last",
             b"a\0last=2",
+            b"a\0keep=yes",
             b"a\0overflow=explode",
             b"a\0queue_batches=0",
             b"a\0queue_bytes=0",

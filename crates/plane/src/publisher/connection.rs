@@ -1,5 +1,6 @@
 //! One subscriber, as its publisher sees it.
 
+mod handed_on;
 mod overflow;
 mod returns;
 
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     told: Option<u64>,
     watch: Watch,
     evicted: bool,
+    /// The subscriber is gone; the endpoint waits for those that it handed things on to.
+    orphaned: bool,
     /// Versions of the dictionaries that this subscriber has, by their order in the schema.
     dictionaries: Vec<u64>,
     /// Where in the count of bytes each batch ends that was sent and not yet taken.
@@ -99,6 +102,7 @@ impl Connection {
             told: None,
             watch: Watch::default(),
             evicted: false,
+            orphaned: false,
             dictionaries: Vec::new(),
             window: VecDeque::new(),
             plain: Arc::default(),
@@ -216,7 +220,7 @@ impl Connection {
             *known = dictionary.version;
             sent_ids.push(field.id);
             let lend = |memory: &Memory| Lent::new(memory, &self.holding, None, None);
-            if self.inline {
+            if self.inline || !may_lend(endpoint, dictionary.memory.as_ref()) {
                 let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
                 put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.memory.as_ref())?;
                 continue;
@@ -229,7 +233,7 @@ impl Connection {
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
         let sequence = Some(sender.next_serial().0);
         let lend = |memory: &Memory| Lent::new(memory, &self.holding, sequence, plain);
-        if self.inline {
+        if self.inline || !may_lend(endpoint, out.memory.as_ref()) {
             put_inline(sender, endpoint, lend, message.flatbuffer, &out.header, out.memory.as_ref())?;
         } else {
             put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.memory.as_ref())?;
@@ -286,6 +290,9 @@ impl Connection {
             return Err(error);
         }
         result?;
+        if self.orphaned {
+            return Ok(());
+        }
         if let Some(returns) = self.endpoint.take_returns() {
             // Whoever gets nothing more is not looked at by a sender: it has to speak up.
             self.returns = Some(returns);
@@ -338,6 +345,12 @@ fn put(
     Ok(())
 }
 
+/// Whether the subscriber can be lent this. What is somebody else's is lent to those alone that keep it as it is if this process
+/// dies; the others are sent it, which is never wrong.
+fn may_lend(endpoint: &mut dyn Endpoint, memory: Option<&Memory>) -> bool {
+    !memory.is_some_and(Memory::is_relayed) || endpoint.lends_on()
+}
+
 /// As [`put`], with the body behind its message: from the block into the socket.
 fn put_inline(
     sender: &mut Sender<Lent>,
@@ -352,12 +365,16 @@ fn put_inline(
         put_nothing(sender, endpoint, flatbuffer);
         return Ok(());
     };
-    // What is relayed is never sent here: a publisher that does not lend copies it (`Publisher::forward`).
-    if !matches!(memory, Memory::Block(block) if lending::fits(header, block)) {
-        return Err(ProtocolError::Layout { what: "body", detail: "a buffer does not lie in its block".into() }.into());
-    }
+    let parts = match memory {
+        Memory::Block(block) if lending::fits(header, block) => lending::parts(header, lend(memory)),
+        Memory::Relayed(relayed) => handed_on::parts(relayed, &lend(memory)),
+        Memory::Block(_) => {
+            let detail = "a buffer does not lie in its block".into();
+            return Err(ProtocolError::Layout { what: "body", detail }.into());
+        }
+    };
     let tag = sender.before_body(flatbuffer, length, endpoint);
-    endpoint.body(tag, lending::parts(header, lend(memory)));
+    endpoint.body(tag, parts);
     Ok(())
 }
 

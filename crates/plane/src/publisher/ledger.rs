@@ -70,6 +70,8 @@ pub enum Standing {
     Ended,
     /// As `Ended`, because it freed nothing for too long.
     Evicted,
+    /// It is gone, and somebody reads still to whom it had handed on what it held.
+    Orphaned,
 }
 
 impl Standing {
@@ -79,6 +81,7 @@ impl Standing {
             Self::Active => "active",
             Self::Ended => "ended",
             Self::Evicted => "evicted",
+            Self::Orphaned => "orphaned",
         }
     }
 }
@@ -178,6 +181,11 @@ impl Lent {
     /// The batch's number; `None` for a dictionary.
     pub(super) fn sequence(&self) -> Option<u32> {
         self.0.sequence
+    }
+
+    /// What it keeps.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.0.memory
     }
 
     /// Bytes of the block.

@@ -98,7 +98,7 @@ fn is_missing(error: &MemoryError) -> bool {
 }
 
 /// Zeros between the buffers of a body.
-static PADDING: [u8; ALIGN] = [0; ALIGN];
+pub(super) static PADDING: [u8; ALIGN] = [0; ALIGN];
 
 /// The header of a body that is sent: its buffers one behind the other, each at a multiple of 64. What lies between them in
 /// their block is not sent.

@@ -13,20 +13,20 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 
 use crate::{
     TransportError,
-    frame::{HEADER, Header, Kind, MAX_BODY},
+    frame::{HEADER, Header, Kind, MAX_BODY, MAX_DESCRIPTORS},
     system::{RECEIVING, keep_from_children},
 };
 
 /// First size of the buffer; it grows as the bytes of a longer frame really arrive, never on a peer's word.
 const INITIAL: usize = 64 << 10;
-/// Most descriptors that may wait for their frame. Ours come one at a time.
-const MAX_DESCRIPTORS: usize = 4;
 
 pub(super) struct Input {
     /// Longest payload of a frame.
     longest: usize,
     /// Whether bodies may follow frames.
     takes_bodies: bool,
+    /// Most descriptors that may wait for their frame.
+    most: usize,
     buffer: Vec<u8>,
     /// Unread bytes are `buffer[start..end]`.
     start: usize,
@@ -58,9 +58,19 @@ pub(super) enum Item {
 const SHORT: usize = 4096;
 
 impl Input {
-    /// Nothing read yet; frames of up to `longest` bytes are taken, and bodies behind them where `takes_bodies`.
-    pub(super) fn new(longest: usize, takes_bodies: bool) -> Self {
-        Self { longest, takes_bodies, buffer: Vec::new(), start: 0, end: 0, descriptors: VecDeque::new(), body: None }
+    /// Nothing read yet; frames of up to `longest` bytes are taken, with up to `most` descriptors, and bodies behind them where
+    /// `takes_bodies`.
+    pub(super) fn new(longest: usize, most: usize, takes_bodies: bool) -> Self {
+        Self {
+            longest,
+            takes_bodies,
+            most,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            descriptors: VecDeque::new(),
+            body: None,
+        }
     }
 
     /// Reads once.
@@ -109,7 +119,7 @@ impl Input {
         if received.flags.contains(ReturnFlags::CTRUNC) {
             return Err(TransportError::Framing("more descriptors came than any frame has".into()));
         }
-        if self.descriptors.len() > MAX_DESCRIPTORS {
+        if self.descriptors.len() > self.most {
             return Err(TransportError::Framing("descriptors that no frame asked for".into()));
         }
         self.end += received.bytes;
