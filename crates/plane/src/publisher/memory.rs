@@ -94,10 +94,7 @@ impl Publisher {
                 });
             }
         }
-        let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.is_queued()).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.flush_connection(&mut state, id);
-        }
+        self.flush_queued(&mut state);
     }
 
     /// A subscriber acknowledged that a segment is given up; `None`: it will never be sent anything again, which is as

@@ -337,10 +337,13 @@ impl Publisher {
     pub(crate) fn flush(self: &Arc<Self>) {
         self.dirty.store(false, Ordering::Release);
         self.sweep();
-        let mut state = self.state.lock();
+        self.flush_queued(&mut self.state.lock());
+    }
+
+    fn flush_queued(&self, state: &mut State) {
         let ids: Vec<_> = state.connections.iter().filter(|(_, c)| c.is_queued()).map(|(id, _)| *id).collect();
         for id in ids {
-            self.flush_connection(&mut state, id);
+            self.flush_connection(state, id);
         }
     }
 
