@@ -359,8 +359,11 @@ export interface SubscriberStatistics {
 	readonly pid: number | undefined;
 	/** How it is served. */
 	readonly policy: Policy;
-	/** Whether it takes part, gets no more but holds batches still, or was given up and holds batches still. */
-	readonly state: "active" | "ended" | "evicted";
+	/**
+	 * Whether it takes part, gets no more but holds batches still, was given up and holds batches still, or is gone, while
+	 * somebody reads still to whom it had forwarded what it held.
+	 */
+	readonly state: "active" | "ended" | "evicted" | "orphaned";
 	/** Batches that it was sent, and the bytes of all bodies. */
 	readonly sent: number;
 	readonly sentBytes: number;
@@ -541,8 +544,8 @@ export declare class Publisher {
 	/**
 	 * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
 	 * everything is handed over; batches that subscribers hold stay valid. Forwarded ones are another publisher's memory:
-	 * `close` waits until nobody downstream reads them any more; given up by `signal`, that publisher may write there while
-	 * they are read. Streams that `onSubscriber` still serves end
+	 * `close` waits until nobody downstream reads them any more; given up by `signal`, their leases end when that is so
+	 * all the same. Streams that `onSubscriber` still serves end
 	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
 	 *
 	 * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any
