@@ -12,6 +12,7 @@ use crate::{
     connection::Connection,
     ending, is_end,
     shared::{Arrival, Arrivals, Buffer, Stage},
+    ticker::Ticker,
 };
 
 /// While so many bytes wait to be taken, sending reads no more of what comes.
@@ -26,8 +27,9 @@ const EACH: usize = 64;
 pub struct UcxEndpoint {
     /// Taken when it is dropped.
     connection: ManuallyDrop<Connection>,
-    /// A client's way to its connection; kept for its descriptor.
+    /// A client's way to its connection.
     connecting: Option<Connecting>,
+    ticker: Ticker,
     pending: VecDeque<Pending>,
     queued: usize,
     bodies: usize,
@@ -42,12 +44,13 @@ enum Pending {
 }
 
 impl UcxEndpoint {
-    pub(crate) fn new(connection: Connection, connecting: Option<Connecting>) -> Self {
+    pub(crate) fn new(connection: Connection, connecting: Option<Connecting>, ticker: Ticker) -> Self {
         // Whoever waits for the descriptor calls `receive` once, which arms it.
         connection.worker.signal();
         Self {
             connection: ManuallyDrop::new(connection),
             connecting,
+            ticker,
             pending: VecDeque::new(),
             queued: 0,
             bodies: 0,
@@ -107,6 +110,7 @@ impl UcxEndpoint {
                 return Ok(true);
             }
             let Some(arrival) = self.connection.worker.shared().arrivals.lock().take() else { return Ok(false) };
+            self.ticker.stop();
             *left = left.saturating_sub(arrival.length + EACH);
             if is_end(&arrival) {
                 self.ended = true;
@@ -203,20 +207,18 @@ impl Endpoint for UcxEndpoint {
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.connecting {
-            Some(connecting) => connecting.descriptor(),
-            None => self.connection.worker.descriptor(),
-        }
+        self.ticker.descriptor()
     }
 
     fn receive(&mut self, budget: usize, inbox: &mut dyn Inbox) -> Result<Progress, TransportError> {
         let mut left = budget.max(1);
+        self.ticker.look();
         loop {
             if self.ended {
                 return Err(TransportError::Closed);
             }
             if let Some(connecting) = &mut self.connecting {
-                match connecting.look(&mut self.connection) {
+                match connecting.look(&mut self.connection, &mut self.ticker) {
                     Ok(Standing::Stands(uri)) => {
                         inbox.greeting(&uri)?;
                         self.start();

@@ -12,6 +12,7 @@ use crate::{
     context::{Context, Long, Reach},
     result::check,
     shared::Handle,
+    ticker::Ticker,
     worker::{Worker, handle},
 };
 
@@ -99,7 +100,9 @@ impl Listener for UcxListener {
                 // There may be more, and whoever waits for the descriptor is to come back for them.
                 self.worker.signal();
                 let connection = Connection::accept(&self.worker.context, request.0.as_ptr())?;
-                return Ok(Some(Box::new(UcxEndpoint::new(connection, None))));
+                let ticker = Ticker::new(crate::YOUNG)?;
+                ticker.watch(connection.worker.descriptor())?;
+                return Ok(Some(Box::new(UcxEndpoint::new(connection, None, ticker))));
             }
             if !self.worker.progress() && self.requests.lock().is_empty() && self.worker.arm()? {
                 return Ok(None);
