@@ -3,17 +3,21 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arrowlane_transport::TransportError;
+use rustix::{
+    event::{Timespec, epoll},
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime},
+};
 
 use crate::{
     connection::Connection,
     context::{Context, Long, Reach},
     ending,
-    ticker::Ticker,
 };
 
 /// How it stands with a connection.
@@ -28,6 +32,9 @@ pub(crate) enum Standing {
 
 /// What a client has beside its connection.
 pub(crate) struct Connecting {
+    /// The worker's descriptor and the timer; it stays the same when another address is tried.
+    both: OwnedFd,
+    timer: Option<OwnedFd>,
     deadline: Instant,
     after: Duration,
     /// `None` once the connection stands.
@@ -45,12 +52,24 @@ impl Connecting {
         peer: String,
         addresses: Vec<SocketAddr>,
         after: Duration,
-    ) -> Result<(Connection, Self, Ticker), TransportError> {
-        let ticker = Ticker::new(after + Duration::from_secs(1))?;
+    ) -> Result<(Connection, Self), TransportError> {
+        let both = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| TransportError::io("epoll_create", e))?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
+            .map_err(|e| TransportError::io("timerfd_create", e))?;
+        let value = Timespec { tv_sec: after.as_secs() as _, tv_nsec: (after.subsec_nanos().max(1)) as _ };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once)
+            .map_err(|e| TransportError::io("timerfd_settime", e))?;
+        watch(&both, timer.as_fd())?;
         let deadline = Instant::now() + after;
-        let mut connecting = Self { deadline, after, uri: Some(uri), peer, library, others: addresses.into() };
-        let connection = connecting.next(&ticker)?.ok_or_else(|| TransportError::NotFound(connecting.peer.clone()))?;
-        Ok((connection, connecting, ticker))
+        let mut connecting =
+            Self { both, timer: Some(timer), deadline, after, uri: Some(uri), peer, library, others: addresses.into() };
+        let connection = connecting.next()?.ok_or_else(|| TransportError::NotFound(connecting.peer.clone()))?;
+        Ok((connection, connecting))
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.both.as_fd()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -58,16 +77,12 @@ impl Connecting {
     }
 
     /// Looks how it stands; goes on to the next address where one leads nowhere.
-    pub(crate) fn look(
-        &mut self,
-        connection: &mut Connection,
-        ticker: &mut Ticker,
-    ) -> Result<Standing, TransportError> {
+    pub(crate) fn look(&mut self, connection: &mut Connection) -> Result<Standing, TransportError> {
         if self.uri.is_none() {
             return Ok(Standing::Stood);
         }
         if let Some(status) = connection.worker.shared().failure() {
-            return match self.next(ticker)? {
+            return match self.next()? {
                 Some(next) => {
                     next.worker.signal();
                     ending::close(std::mem::replace(connection, next));
@@ -84,7 +99,9 @@ impl Connecting {
             };
         }
         if *connection.worker.shared().stands.lock() {
-            ticker.extend(crate::YOUNG);
+            if let Some(timer) = self.timer.take() {
+                let _ = epoll::delete(&self.both, &timer); // closed right after, which takes it out too
+            }
             return Ok(self.uri.take().map_or(Standing::Stood, Standing::Stands));
         }
         if Instant::now() >= self.deadline {
@@ -97,11 +114,16 @@ impl Connecting {
         TransportError::TimedOut { peer: self.peer.clone(), after: self.after }
     }
 
-    fn next(&mut self, ticker: &Ticker) -> Result<Option<Connection>, TransportError> {
+    fn next(&mut self) -> Result<Option<Connection>, TransportError> {
         let Some(address) = self.others.pop_front() else { return Ok(None) };
         let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()), Long::Pieces)?;
         let connection = Connection::connect(&context, address)?;
-        ticker.watch(connection.worker.descriptor())?;
+        watch(&self.both, connection.worker.descriptor())?;
         Ok(Some(connection))
     }
+}
+
+fn watch(both: &OwnedFd, descriptor: BorrowedFd<'_>) -> Result<(), TransportError> {
+    epoll::add(both, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
+        .map_err(|e| TransportError::io("epoll_ctl", e))
 }

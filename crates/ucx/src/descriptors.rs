@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrowlane_transport::TransportError;
 use rustix::process::{Resource, getrlimit};
 
-/// Descriptors of a worker and its sockets, with its shared memory off: six, as measured, and two of ours, and one more.
+/// Descriptors of a worker and its sockets, with its shared memory off: six, as measured, and the sockets of a connection.
 const EACH: usize = 9;
 
 /// Those of the rest of the process.

@@ -12,7 +12,6 @@ use crate::{
     connection::Connection,
     ending, is_end,
     shared::{Arrival, Arrivals, Buffer, Stage},
-    ticker::Ticker,
 };
 
 /// While so many bytes wait to be taken, sending reads no more of what comes.
@@ -27,9 +26,8 @@ const EACH: usize = 64;
 pub struct UcxEndpoint {
     /// Taken when it is dropped.
     connection: ManuallyDrop<Connection>,
-    /// A client's way to its connection.
+    /// A client's way to its connection; kept for its descriptor.
     connecting: Option<Connecting>,
-    ticker: Ticker,
     pending: VecDeque<Pending>,
     queued: usize,
     bodies: usize,
@@ -44,13 +42,12 @@ enum Pending {
 }
 
 impl UcxEndpoint {
-    pub(crate) fn new(connection: Connection, connecting: Option<Connecting>, ticker: Ticker) -> Self {
+    pub(crate) fn new(connection: Connection, connecting: Option<Connecting>) -> Self {
         // Whoever waits for the descriptor calls `receive` once, which arms it.
         connection.worker.signal();
         Self {
             connection: ManuallyDrop::new(connection),
             connecting,
-            ticker,
             pending: VecDeque::new(),
             queued: 0,
             bodies: 0,
@@ -92,14 +89,18 @@ impl UcxEndpoint {
     fn settle(&self) -> Result<(), TransportError> {
         let worker = &self.connection.worker;
         loop {
-            if self.is_stirring() {
+            // Arming is for a worker that has nothing to do: what waits in UCX's own queues makes no descriptor readable.
+            let mut drained = false;
+            while !drained && worker.shared().waiting() < ENOUGH {
+                drained = !worker.progress();
+            }
+            if !drained || self.is_stirring() {
                 worker.signal();
                 return Ok(());
             }
             if worker.arm()? {
                 return Ok(());
             }
-            worker.progress();
         }
     }
 
@@ -110,7 +111,6 @@ impl UcxEndpoint {
                 return Ok(true);
             }
             let Some(arrival) = self.connection.worker.shared().arrivals.lock().take() else { return Ok(false) };
-            self.ticker.stop();
             *left = left.saturating_sub(arrival.length + EACH);
             if is_end(&arrival) {
                 self.ended = true;
@@ -207,18 +207,20 @@ impl Endpoint for UcxEndpoint {
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        self.ticker.descriptor()
+        match &self.connecting {
+            Some(connecting) => connecting.descriptor(),
+            None => self.connection.worker.descriptor(),
+        }
     }
 
     fn receive(&mut self, budget: usize, inbox: &mut dyn Inbox) -> Result<Progress, TransportError> {
         let mut left = budget.max(1);
-        self.ticker.look();
         loop {
             if self.ended {
                 return Err(TransportError::Closed);
             }
             if let Some(connecting) = &mut self.connecting {
-                match connecting.look(&mut self.connection, &mut self.ticker) {
+                match connecting.look(&mut self.connection) {
                     Ok(Standing::Stands(uri)) => {
                         inbox.greeting(&uri)?;
                         self.start();

@@ -8,7 +8,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `result`, `context`, `worker`, `shared`, `receive` | UCX, safe: errors, configuration, one connection's operations and callbacks |
-//! | `connection`, `connecting`, `ticker`, `endpoint`, `listener`, `transport` | the traits of `arrowlane-transport` |
+//! | `connection`, `connecting`, `endpoint`, `listener`, `transport` | the traits of `arrowlane-transport` |
 //! | `ending` | connections that were dropped, until the peer has everything |
 //! | `descriptors` | how many connections a process can have |
 //!
@@ -30,7 +30,6 @@ mod listener;
 mod receive;
 mod result;
 mod shared;
-mod ticker;
 mod transport;
 mod worker;
 
@@ -42,9 +41,6 @@ pub use transport::{Found, Options, UcxTransport};
 
 /// The tag of the message behind which nothing follows, which has no bytes. No body has it: those bits of their tags are zero.
 pub const END_TAG: u64 = 0xE2_41_52_4C_5F_45_4E_44;
-
-/// So long a connection that stands is looked at without an event, if no message comes.
-const YOUNG: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn is_end(arrival: &shared::Arrival) -> bool {
     arrival.tag == Some(END_TAG) && arrival.length == 0

@@ -12,7 +12,6 @@ use crate::{
     context::{Context, Long, Reach},
     result::check,
     shared::Handle,
-    ticker::Ticker,
     worker::{Worker, handle},
 };
 
@@ -100,9 +99,7 @@ impl Listener for UcxListener {
                 // There may be more, and whoever waits for the descriptor is to come back for them.
                 self.worker.signal();
                 let connection = Connection::accept(&self.worker.context, request.0.as_ptr())?;
-                let ticker = Ticker::new(crate::YOUNG)?;
-                ticker.watch(connection.worker.descriptor())?;
-                return Ok(Some(Box::new(UcxEndpoint::new(connection, None, ticker))));
+                return Ok(Some(Box::new(UcxEndpoint::new(connection, None))));
             }
             if !self.worker.progress() && self.requests.lock().is_empty() && self.worker.arm()? {
                 return Ok(None);

@@ -96,9 +96,9 @@ impl Transport for UcxTransport {
         let addresses = resolve(host, port).map_err(|reason| bad(&reason))?;
         let library = self.library()?;
         let peer = format!("ucx://{host}:{port}");
-        let (connection, connecting, ticker) =
+        let (connection, connecting) =
             Connecting::start(library, uri.to_string(), peer, addresses, self.options.connect)?;
-        Ok(Box::new(UcxEndpoint::new(connection, Some(connecting), ticker)))
+        Ok(Box::new(UcxEndpoint::new(connection, Some(connecting))))
     }
 }
 
