@@ -20,9 +20,6 @@ use crate::{
     ending,
 };
 
-/// So often a client looks how it stands, until it does.
-const TICK: Duration = Duration::from_millis(20);
-
 /// How it stands with a connection.
 pub(crate) enum Standing {
     /// Not yet.
@@ -59,9 +56,8 @@ impl Connecting {
         let both = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| TransportError::io("epoll_create", e))?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
             .map_err(|e| TransportError::io("timerfd_create", e))?;
-        // Not only for the deadline: while it connects, 1.13 with UCX_CM_USE_ALL_DEVICES=n sometimes has something to do that no event tells of.
-        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos() as _ };
-        let once = Itimerspec { it_interval: tick, it_value: tick };
+        let value = Timespec { tv_sec: after.as_secs() as _, tv_nsec: (after.subsec_nanos().max(1)) as _ };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once)
             .map_err(|e| TransportError::io("timerfd_settime", e))?;
         watch(&both, timer.as_fd())?;
@@ -84,9 +80,6 @@ impl Connecting {
     pub(crate) fn look(&mut self, connection: &mut Connection) -> Result<Standing, TransportError> {
         if self.uri.is_none() {
             return Ok(Standing::Stood);
-        }
-        if let Some(timer) = &self.timer {
-            let _ = rustix::io::read(timer, &mut [0u8; 8]); // nothing to read: it has not ticked
         }
         if let Some(status) = connection.worker.shared().failure() {
             return match self.next()? {

@@ -148,11 +148,12 @@ pub fn connect(transport: &UcxTransport, listener: &mut dyn Listener) -> (Box<dy
     // What is left of the handshake: an answer to a message that makes the way once is behind all of it.
     client.tagged(1, &[b"there"]);
     server.tagged(1, &[b"back"]);
-    let (mut there, mut back) = (false, false);
-    while !(there && back) || at_server.messages.is_empty() || at_client.messages.len() < 2 {
-        there = client.flush().expect("sent");
-        back = server.flush().expect("sent");
-        if !(readable(&*server) || readable(&*client)) && there && back {
+    loop {
+        let flushed = client.flush().expect("sent") && server.flush().expect("sent");
+        if flushed && !at_server.messages.is_empty() && at_client.messages.len() > 1 {
+            break;
+        }
+        if flushed {
             wait(&[client.descriptor(), server.descriptor()]);
         }
         server.receive(1 << 20, &mut at_server).expect("received");
