@@ -93,7 +93,10 @@ fn locations(name: &str) -> Locations {
 #[napi]
 impl NativeServer {
     /// Starts a Flight service for what this server offers. `authenticate` is asked who callers are; `answer` has the answer.
-    #[napi(ts_return_type = "Promise<NativeControlResult>")]
+    #[napi(
+        ts_args_type = "uri: string, options: NativeControlOptions, authenticate?: (question: number, kind: string, first: string, second: string, peer: string) => void",
+        ts_return_type = "Promise<NativeControlResult>"
+    )]
     pub fn control(
         &self,
         uri: String,

@@ -28,6 +28,12 @@ fn bad(address: &str, reason: String) -> PlaneError {
     TransportError::BadUri { address: address.into(), reason }.into()
 }
 
+/// Release and file of the UCX library, or what is missing. Loads it.
+pub fn probe_ucx() -> Result<String, String> {
+    let found = UcxTransport::new(arrowlane_ucx::Options::default()).probe().map_err(|error| error.to_string())?;
+    Ok(format!("{} at {}", found.version, found.path.display()))
+}
+
 /// How the ends of a connection in TLS know each other. All in PEM.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
