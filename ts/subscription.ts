@@ -82,7 +82,7 @@ export interface Origin {
   /** How a server in TLS is known. */
   readonly tls?: { roots?: string; serverName?: string } | undefined;
   /** Makes the connection, where that is not done by the URI. */
-  open?(): NativeConnection;
+  open?(): NativeConnection | Promise<NativeConnection>;
 }
 
 /** A pause before another attempt at a publisher whose queue of connections is full, in milliseconds. */
@@ -323,7 +323,7 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
 
   async #ask({ uris, ticket, tls, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
     const connection =
-      open?.() ?? (await lane().native.openConnection([...uris], tls?.roots, tls?.serverName));
+      (await open?.()) ?? (await lane().native.openConnection([...uris], tls?.roots, tls?.serverName));
     if (this.#ended) return;
     this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
     lane().stirred();

@@ -8,7 +8,7 @@ import type { NativeClient, NativeText } from "../native/binding.js";
 import { lane, native } from "../native/lane.js";
 import { checkObject, checkSignal, checkWhole } from "../options.js";
 import type { Publisher } from "../publisher.js";
-import { Subscription } from "../subscription.js";
+import { type Origin, Subscription } from "../subscription.js";
 import { checkName, filled, type Offerable, type PutOptions } from "./server.js";
 import { type Candidate, candidateOf, type ReadOptions, Transfer, type Via } from "./transfer.js";
 
@@ -33,6 +33,10 @@ export interface GetOptions extends ReadOptions {
    * `ucx`, then gRPC. One that is named alone is the only one that is tried.
    */
   via?: Via | readonly Via[];
+  /**
+   * `"grpc"`: metadata comes from the service itself, by `DoGet`, and only bodies by the ways of `via` (not by gRPC then). Servers of ours offer that.
+   */
+  metadata?: "grpc";
 }
 
 /** Something to ask a service for: a dataset's name, a path of names, or bytes that the service understands. */
@@ -111,10 +115,9 @@ export class Client {
    */
   get<T extends TypeMap = UnknownColumns>(what: Descriptor, options: GetOptions = {}): Transfer<T> {
     descriptor(what);
-    const preference = checkVia(options.via);
+    const ways = checkWays(options);
     const name = typeof what === "string" ? what : "command" in what ? "command" : what.join("/");
-    const find = async () =>
-      this.#candidates(await this.info(what, { signal: options.signal }), name, preference);
+    const find = async () => this.#candidates(await this.info(what, { signal: options.signal }), name, ways);
     return new Transfer<T>(name, find, { tls: this.#tls, ...options });
   }
 
@@ -124,12 +127,10 @@ export class Client {
     options: GetOptions = {},
   ): Transfer<T> {
     const known = info instanceof Uint8Array ? readFlightInfo(info) : info;
-    const preference = checkVia(options.via);
+    const ways = checkWays(options);
     const name = known.name ?? "flight";
-    return new Transfer<T>(name, async () => this.#candidates(known, name, preference), {
-      tls: this.#tls,
-      ...options,
-    });
+    const find = async () => this.#candidates(known, name, ways);
+    return new Transfer<T>(name, find, { tls: this.#tls, ...options });
   }
 
   /** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */
@@ -154,16 +155,17 @@ export class Client {
   }
 
   /** The ways to each endpoint, in order of preference. */
-  #candidates(info: FlightInfo, name: string, preference: readonly Via[]): Candidate[][] {
+  #candidates(info: FlightInfo, name: string, { preference, apart }: Ways): Candidate[][] {
     return info.endpoints.map((endpoint) => {
       const ways = new Map<string, Candidate[]>();
       const add = (candidate: Candidate) => {
         ways.set(candidate.via, [...(ways.get(candidate.via) ?? []), candidate]);
       };
       const { ticket, split } = endpoint;
-      for (const uri of endpoint.data) add(candidateOf(name, { uris: [uri], ticket }));
-      if (split !== undefined) add(candidateOf(name, { uris: split, ticket }));
-      if (endpoint.here) add(this.#inline(name, endpoint.ticket));
+      for (const uri of endpoint.data)
+        add(candidateOf(name, { uris: [uri], ticket, ...this.#beside(uri, apart) }));
+      if (split !== undefined && !apart) add(candidateOf(name, { uris: split, ticket }));
+      if (endpoint.here && !apart) add(this.#inline(name, endpoint.ticket));
       const found = preference.flatMap((via) => ways.get(via) ?? []);
       if (found.length > 0) return found;
       const offered = [...ways.keys()].join(", ") || "nothing that this client understands";
@@ -172,6 +174,12 @@ export class Client {
         `"${name}" is not to be had by ${preference.join(", ")}: the service offers ${offered}`,
       );
     });
+  }
+
+  /** How metadata comes from the service, and bodies from a data URI, where that was asked for. */
+  #beside(uri: string, apart: boolean): Pick<Origin, "open"> {
+    if (!apart) return {};
+    return { open: () => this.#native.openSplit(uri, this.#tls?.roots, this.#tls?.serverName) };
   }
 
   #inline(name: string, ticket: Uint8Array): Candidate {
@@ -220,9 +228,20 @@ function descriptor(what: Descriptor): { path?: string[]; command?: Uint8Array }
   );
 }
 
-function checkVia(via: GetOptions["via"]): readonly Via[] {
+/** In which order, and whether metadata comes from the service itself. */
+interface Ways {
+  readonly preference: readonly Via[];
+  readonly apart: boolean;
+}
+
+function checkWays({ via, metadata }: GetOptions): Ways {
+  if (metadata !== undefined && metadata !== "grpc") {
+    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", 'metadata can come by "grpc", or with the data');
+  }
   const list = via === undefined ? PREFERENCE : typeof via === "string" ? [via] : via;
-  if (Array.isArray(list) && list.length > 0 && list.every((one) => WAYS.has(one))) return list;
+  if (Array.isArray(list) && list.length > 0 && list.every((one) => WAYS.has(one))) {
+    return { preference: list, apart: metadata !== undefined };
+  }
   throw new ArrowlaneError("ERR_INVALID_ARGUMENT", `via must be of ${[...WAYS].join(", ")}`);
 }
 

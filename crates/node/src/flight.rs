@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::{
     authenticate::{Hook, Question},
     error::{CodedError, Result, coded, node, plane, stale},
-    remote::NativeConnection,
+    remote::{ConnectTask, NativeConnection},
     serve::{NativeDataset, NativeDatasetOptions, NativeServer, NativeText, options_of},
+    transports::Tls,
 };
 
 type Outcome<T> = std::result::Result<T, CodedError>;
@@ -365,6 +366,18 @@ impl NativeClient {
     pub fn open_stream(&self) -> Result<NativeConnection> {
         let endpoint = GrpcEndpoint::new(self.client.clone(), false).map_err(|error| plane(error.into()))?;
         Ok(NativeConnection::of(Box::new(endpoint)))
+    }
+
+    /// A stream whose metadata comes by `DoGet`, and whose bodies from a data URI, to subscribe over.
+    #[napi(ts_return_type = "Promise<NativeConnection>")]
+    pub fn open_split(
+        &self,
+        data: String,
+        roots: Option<String>,
+        server_name: Option<String>,
+    ) -> AsyncTask<ConnectTask> {
+        let tls = Tls { identity: None, roots, server_name };
+        ConnectTask::beside(self.client.clone(), data, tls)
     }
 
     /// Uploads a dataset under a name.

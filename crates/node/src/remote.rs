@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrowlane_plane::{NativeLane as Native, PlaneError, Subscription};
+use arrowlane_dissociated::DataUri;
+use arrowlane_flight::{Client, GrpcEndpoint};
+use arrowlane_plane::{NativeLane as Native, PlaneError, Subscription, bodies_alone};
 use arrowlane_transport::{Endpoint, Split};
 use napi::{Env, ScopedTask, bindgen_prelude::*};
 use napi_derive::napi;
@@ -34,11 +36,23 @@ pub struct ConnectTask {
     /// One; or where metadata and where bodies come from.
     uris: Vec<String>,
     tls: Tls,
+    /// Metadata comes by this one's `DoGet`; the one URI is where bodies come from.
+    control: Option<Client>,
     connected: Option<Connected>,
 }
 
 impl ConnectTask {
+    /// Metadata by `DoGet`, bodies from a data URI.
+    pub(crate) fn beside(control: Client, data: String, tls: Tls) -> AsyncTask<Self> {
+        AsyncTask::new(Self { uris: vec![data], tls, control: Some(control), connected: None })
+    }
+
     fn connect(&self) -> Connected {
+        if let (Some(control), [data]) = (&self.control, &self.uris[..]) {
+            let data = transports::connect(&bodies_alone(&DataUri::parse(data)?)?.to_string(), &self.tls)?;
+            let metadata = GrpcEndpoint::new(control.clone(), true)?;
+            return Ok(Box::new(Split::client(Box::new(metadata), data)?));
+        }
         match &self.uris[..] {
             [uri] => transports::connect(uri, &self.tls),
             [metadata, data] => {
@@ -76,7 +90,7 @@ impl NativeLane {
         server_name: Option<String>,
     ) -> AsyncTask<ConnectTask> {
         let tls = Tls { identity: None, roots, server_name };
-        AsyncTask::new(ConnectTask { uris, tls, connected: None })
+        AsyncTask::new(ConnectTask { uris, tls, control: None, connected: None })
     }
 
     /// Second half: asks for what `ticket` stands for. A record says when it was asked; `name` is for messages.
@@ -92,7 +106,7 @@ impl NativeLane {
         let terms = Terms::of(&name, &options);
         let home = &self.host.lane;
         // What is in shared memory is read where it is needed; the network goes on while JavaScript is busy.
-        let lane = if endpoint.lends() { home } else { Native::shared().map_err(plane)?.lane() };
+        let lane = if endpoint.is_remote() { Native::shared().map_err(plane)?.lane() } else { home };
         let subscription = Subscription::with_ticket(name, ticket.to_vec(), options.into_options(), home, lane);
         let id = subscription.id();
         let mut tables = self.host.tables.borrow_mut();

@@ -48,4 +48,5 @@ pub use publisher::{
 };
 pub use pulse::Pulse;
 pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};
+pub use topic::bodies_alone;
 pub use topics::{TopicReport, TopicState, ask_topic, topic_files};

@@ -87,12 +87,11 @@ impl NativeLane {
 impl Handlers {
     fn run(&self, lane: &Arc<Lane>) {
         let mut events = Vec::new();
-        let mut beating = false;
         let mut next = Instant::now() + BEAT;
         loop {
             // Beats are for those who are connected; without any this thread sleeps.
-            let wait = next.saturating_duration_since(Instant::now());
-            if let Err(error) = lane.turn(Some(if beating { wait } else { 60 * BEAT }), &mut events) {
+            let wait = lane.has_company().then(|| next.saturating_duration_since(Instant::now()));
+            if let Err(error) = lane.turn(wait, &mut events) {
                 tracing::error!(%error, "the native lane cannot wait for its descriptors");
                 std::thread::sleep(BEAT);
             }
@@ -102,9 +101,12 @@ impl Handlers {
                     handler(event);
                 }
             }
-            if !beating || Instant::now() >= next {
-                beating = lane.beat();
-                next = Instant::now() + BEAT;
+            let now = Instant::now();
+            if wait.is_none() {
+                next = now + BEAT;
+            } else if now >= next {
+                lane.beat();
+                next = now + BEAT;
             }
             lane.idle();
         }

@@ -38,6 +38,23 @@ pub(crate) const TAGS: Tags = Tags {
 /// The tags of a server's halves, for clients that fetch metadata over one connection and bodies over another.
 pub(crate) const METADATA_HALF: [u64; 2] = [1 << 62 | 4, 1 << 62 | 5];
 pub(crate) const DATA_HALF: [u64; 2] = [1 << 62 | 6, 1 << 62 | 7];
+/// The tag for bodies alone, where the metadata comes by other means; servers' URIs have it as the parameter [`BODIES`].
+pub(crate) const BODIES_ALONE: u64 = 1 << 62 | 8;
+/// The parameter of a URI with that tag.
+pub(crate) const BODIES: &str = "bodies";
+
+/// The URI under which bodies alone are asked for at the server of a combined one: without the extension, as there is nobody to
+/// tell.
+///
+/// # Errors
+/// Where the server does not offer that.
+pub fn bodies_alone(uri: &DataUri) -> Result<DataUri, PlaneError> {
+    let tag = uri.extra(BODIES).and_then(|tag| tag.parse().ok());
+    let Some(want_data) = tag else {
+        return Err(PlaneError::NotPermitted("this server does not send bodies without their metadata".into()));
+    };
+    Ok(DataUri { want_data, want_data_ext: None, ..uri.clone() })
+}
 
 /// The scheme of a publisher that lends its memory.
 const LENT: &str = "shm";

@@ -76,6 +76,12 @@ pub trait Endpoint: Outbox + Send {
         false
     }
 
+    /// Whether what is read may come from afar: then it is better read by a thread of its own, and has to be where the
+    /// descriptor is a set of sets already (a system nests five at most, and an event loop and its reactor are two).
+    fn is_remote(&self) -> bool {
+        !self.lends()
+    }
+
     /// Queues a tagged message whose parts need not be copied: each is kept until it is with the system.
     fn body(&mut self, tag: u64, parts: Vec<Bytes>) {
         self.tagged(tag, &parts.iter().map(|part| &part[..]).collect::<Vec<_>>());

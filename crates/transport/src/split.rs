@@ -301,6 +301,10 @@ impl Endpoint for Split {
         self.data.end.stop_sending();
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn lends(&self) -> bool {
         self.data.end.lends()
     }

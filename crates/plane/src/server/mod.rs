@@ -163,8 +163,9 @@ impl Drop for Server {
 /// The URI under which a listener is told to clients.
 fn uri_of(listener: &dyn Listener) -> Result<String, PlaneError> {
     let address = listener.address();
-    match address.strip_prefix("shm://") {
-        Some(path) => Ok(topic::uri(std::path::Path::new(path), "", &crate::Lending::of_this_process()?)),
-        None => topic::remote_uri(&address, listener.parameters()),
-    }
+    let uri = match address.strip_prefix("shm://") {
+        Some(path) => topic::uri(std::path::Path::new(path), "", &crate::Lending::of_this_process()?),
+        None => topic::remote_uri(&address, listener.parameters())?,
+    };
+    Ok(format!("{uri}&{}={}", topic::BODIES, topic::BODIES_ALONE))
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     Desk,
-    halves::{Side, Wanted, joined},
+    halves::{Bodies, Side, Wanted, joined},
     tickets::{Refused, Stands},
     uri_of,
 };
@@ -147,6 +147,12 @@ impl Reception {
         let Some(visitor) = state.visitors.get_mut(&id) else { return };
         let mut words = Words { first: None, rest: Vec::new(), refused: visitor.refused };
         let received = visitor.endpoint.receive(BUDGET, &mut words);
+        if let Some((wanted, _)) = &visitor.half
+            && words.first.iter().chain(&words.rest).all(|word| wanted.is_beat(word))
+        {
+            // It lives, and waits for its other half.
+            words.first = None;
+        }
         let Some((tag, body)) = words.first else {
             match received {
                 Ok(_) => state.flush(id, lane),
@@ -168,9 +174,14 @@ impl Reception {
             return state.show_out(id, lane);
         }
         match self.read(tag, &body) {
+            Ok((wanted, Stands::Topic(_), _)) if wanted.side != Side::Both => {
+                // Its publisher may be on an event loop, whose descriptors cannot be nested deeper.
+                tracing::warn!("a topic was asked for over two connections");
+                state.show_out(id, lane);
+            }
             Ok((wanted, stands, asked)) => {
                 let Some(endpoint) = state.whole(id, wanted, body, lane) else { return };
-                let admission = Admission { endpoint, extended: wanted.extended, asked, rest: words.rest };
+                let admission = Admission { endpoint, extended: wanted.extended, asked, rest: wanted.rest(words.rest) };
                 match stands.offer() {
                     Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
                     Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
@@ -214,6 +225,7 @@ impl State {
     fn whole(&mut self, id: u64, wanted: Wanted, ticket: Vec<u8>, lane: &Lane) -> Option<Box<dyn Endpoint>> {
         let other = match wanted.side {
             Side::Both => return self.take(id, lane),
+            Side::Bodies => return self.take(id, lane).map(|endpoint| Box::new(Bodies(endpoint)) as _),
             Side::Metadata => Side::Data,
             Side::Data => Side::Metadata,
         };

@@ -37,6 +37,8 @@ impl Subscription {
         home.add_subscription(this.id, &this);
         if !Arc::ptr_eq(home, lane) {
             lane.add_subscription(this.id, &this);
+            // It beats from now on.
+            lane.rouse();
         }
         this
     }

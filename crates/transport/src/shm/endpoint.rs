@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use arrowlane_dissociated::Outbox;
+use arrowlane_dissociated::{DataUri, Outbox};
 use arrowlane_memory::{
     Block, Pool,
     shared::{Mapping, ReturnPage, ReturnReader},
@@ -14,9 +14,10 @@ use arrowlane_memory::{
 use bytes::Bytes;
 
 use super::{
+    asked::Asked,
     input::{Input, Item},
     keeper::{Bereaved, Keeper},
-    lent::{Lent, segment_number},
+    lent::{Lent, lends_nothing, segment_number},
     listener::check_peer,
     output::{Flushed, Offered, Output},
 };
@@ -53,6 +54,8 @@ pub struct ShmEndpoint {
     given: Option<Arc<OwnedFd>>,
     /// Once what is queued is out, the peer reads an end.
     ending: bool,
+    /// A client's, that was told with which tags to ask.
+    asked: Option<Asked>,
 }
 
 /// Which end of a connection this is.
@@ -87,7 +90,13 @@ impl ShmEndpoint {
             keeper: None,
             given: None,
             ending: false,
+            asked: None,
         })
+    }
+
+    /// Asks with the tags of this URI, whatever those are that the server greets with.
+    pub(super) fn ask_at(&mut self, uri: &DataUri) {
+        self.asked = Some(Asked::of(uri));
     }
 
     /// Two connected endpoints, for tests and for peers in one process.
@@ -141,7 +150,10 @@ impl ShmEndpoint {
                 Kind::Greeting => {
                     let uri = std::str::from_utf8(self.input.bytes(payload))
                         .map_err(|_| TransportError::Framing("the greeting is not UTF-8".into()))?;
-                    inbox.greeting(uri)?;
+                    match self.asked.take() {
+                        Some(asked) => inbox.greeting(&asked.tags_in(uri)?)?,
+                        None => inbox.greeting(uri)?,
+                    }
                 }
                 Kind::Segment => {
                     let lent = self.lent.as_mut().ok_or_else(lends_nothing)?;
@@ -175,10 +187,6 @@ impl ShmEndpoint {
         }
         Ok(())
     }
-}
-
-fn lends_nothing() -> TransportError {
-    TransportError::Framing("a subscriber lends no memory".into())
 }
 
 impl Outbox for ShmEndpoint {

@@ -99,3 +99,8 @@ pub(super) fn segment_number(tag: u64) -> Result<u16, TransportError> {
         _ => Err(TransportError::Framing(format!("{tag} is not a segment's number"))),
     }
 }
+
+/// A client sent what only servers do.
+pub(super) fn lends_nothing() -> TransportError {
+    TransportError::Framing("a subscriber lends no memory".into())
+}

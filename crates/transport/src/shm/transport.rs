@@ -37,7 +37,9 @@ impl Transport for ShmTransport {
             return Err(bad(&uri.path, "it names no socket of this machine"));
         };
         let folder = Folder::open_existing(parent)?;
-        Ok(Box::new(ShmListener::connect_file(&folder, file)?))
+        let mut endpoint = ShmListener::connect_file(&folder, file)?;
+        endpoint.ask_at(uri);
+        Ok(Box::new(endpoint))
     }
 }
 
