@@ -141,8 +141,14 @@ impl Server {
     }
 
     fn purge(&self) {
-        let expired = self.desk.tickets.lock().purge();
+        let mut tickets = self.desk.tickets.lock();
+        let expired = tickets.purge();
+        let left = !tickets.is_empty();
+        drop(tickets);
         drop(expired);
+        if left {
+            self.reception.sweep();
+        }
     }
 
     /// Listens no more and offers nothing. Transfers that go on are finished.

@@ -50,6 +50,8 @@ struct State {
     last: u64,
     doors: BTreeMap<u64, (Door, String)>,
     visitors: BTreeMap<u64, Visitor>,
+    /// Tickets may keep what is offered no more: they are looked through.
+    sweeping: bool,
 }
 
 /// A client that has not shown a ticket, or was refused and may still read why.
@@ -66,7 +68,8 @@ struct Visitor {
 impl Reception {
     pub(super) fn new(lane: &Arc<Lane>, desk: Arc<Desk>) -> Result<Arc<Self>, PlaneError> {
         let timer = Timer::new()?;
-        let state = State { timer, timer_key: None, last: 0, doors: BTreeMap::new(), visitors: BTreeMap::new() };
+        let (doors, visitors) = (BTreeMap::new(), BTreeMap::new());
+        let state = State { timer, timer_key: None, last: 0, doors, visitors, sweeping: false };
         Ok(Arc::new_cyclic(|this| Self {
             lane: Arc::downgrade(lane),
             desk,
@@ -81,15 +84,25 @@ impl Reception {
         };
         let uri = uri_of(&*listener)?;
         let mut state = self.state.lock();
-        if state.timer_key.is_none() {
-            let source: Arc<dyn Source> = this.clone();
-            state.timer_key = Some(lane.reactor().watch(state.timer.as_fd(), Interest::Read, source, CLOCK)?);
-        }
+        state.wind(&lane, &this)?;
         state.last += 1;
         let token = state.last;
         let key = lane.reactor().watch(listener.descriptor(), Interest::Read, this, token)?;
         state.doors.insert(token, (Door::new(listener, key), uri.clone()));
         Ok(uri)
+    }
+
+    /// From now on tickets are let go of when they expire, until none is left.
+    pub(super) fn sweep(&self) {
+        let (Some(lane), Some(this)) = (self.lane.upgrade(), self.this.upgrade()) else { return };
+        let mut state = self.state.lock();
+        if state.sweeping || state.wind(&lane, &this).is_err() {
+            return;
+        }
+        state.sweeping = true;
+        if state.visitors.is_empty() {
+            let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
+        }
     }
 
     pub(super) fn uris(&self) -> Vec<String> {
@@ -132,7 +145,7 @@ impl Reception {
                     continue;
                 }
             };
-            if state.visitors.is_empty() {
+            if state.visitors.is_empty() && !state.sweeping {
                 let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
             }
             state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false, half: None });
@@ -257,14 +270,31 @@ impl State {
         drop(self.take(id, lane));
     }
 
-    fn look(&mut self, lane: &Lane) {
+    /// Has the timer watched.
+    fn wind(&mut self, lane: &Lane, reception: &Arc<Reception>) -> Result<(), TransportError> {
+        if self.timer_key.is_none() {
+            let source: Arc<dyn Source> = reception.clone();
+            self.timer_key = Some(lane.reactor().watch(self.timer.as_fd(), Interest::Read, source, CLOCK)?);
+        }
+        Ok(())
+    }
+
+    /// Shows out who is late. What tickets that expired stood for, to be let go of after this is unlocked.
+    fn look(&mut self, desk: &Desk, lane: &Lane) -> Vec<Stands> {
         self.timer.quiet();
         self.visitors.values_mut().for_each(|visitor| visitor.looks += 1);
         let late: Vec<_> = self.visitors.iter().filter(|(_, v)| v.looks > PATIENCE).map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.show_out(id, lane));
-        if self.visitors.is_empty() {
+        let mut expired = Vec::new();
+        if self.sweeping {
+            let mut tickets = desk.tickets.lock();
+            expired = tickets.purge();
+            self.sweeping = !tickets.is_empty();
+        }
+        if self.visitors.is_empty() && !self.sweeping {
             let _ = self.timer.every(Duration::ZERO); // valid arguments are all that it can refuse
         }
+        expired
     }
 }
 
@@ -272,10 +302,13 @@ impl Source for Reception {
     fn ready(&self, token: u64, _readiness: Readiness) {
         let Some(lane) = self.lane.upgrade() else { return };
         let mut state = self.state.lock();
-        let state = &mut *state;
         if token == CLOCK {
-            state.look(&lane);
-        } else if state.doors.contains_key(&token) {
+            let expired = state.look(&self.desk, &lane);
+            drop(state);
+            return drop(expired);
+        }
+        let state = &mut *state;
+        if state.doors.contains_key(&token) {
             self.accept(state, token, &lane);
         } else {
             self.hear(state, token, &lane);
