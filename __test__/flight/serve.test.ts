@@ -65,7 +65,7 @@ describe("what was put is what is fetched", () => {
     const { server, client } = await quick();
     await server.put("bytes", Uint8Array.of(1, 2, 3));
     const got: number[] = [];
-    await drain(client.get("bytes"), (batch) => got.push(...batch.bytes()));
+    await drain(client.get("bytes"), (batch) => got.push(...(batch.column("value").get(0) as Uint8Array)));
     expect(got).toEqual([1, 2, 3]);
   });
 
