@@ -23,7 +23,14 @@ export {
   serve,
   type Unavailable,
 } from "./flight/server.js";
-export { type Attempt, type ReadOptions, readFrom, Transfer, type Via } from "./flight/transfer.js";
+export {
+  type Attempt,
+  type DataSource,
+  type ReadOptions,
+  readFrom,
+  Transfer,
+  type Via,
+} from "./flight/transfer.js";
 
 import * as layer from "./arrow/index.js";
 import { useArrow } from "./arrow-layer.js";

@@ -147,16 +147,16 @@ describe("an upload", () => {
 });
 
 describe("locations", () => {
-  test.each([
-    ["combined", 1],
-    ["split", 2],
-  ] as const)("%s: our own clients are served all the same", async (locations) => {
-    const { server, client } = await services.both({ locations });
-    await server.put("it", [numbers(0), numbers(1)]);
-    const transfer = client.get("it");
-    expect(await drain(transfer)).toMatchObject({ rows: 20 });
-    expect(transfer.via).toBe("shm");
-  });
+  test.each(["combined", "split"] as const)(
+    "%s: our own clients are served all the same",
+    async (locations) => {
+      const { server, client } = await services.both({ locations });
+      await server.put("it", [numbers(0), numbers(1)]);
+      const transfer = client.get("it");
+      expect(await drain(transfer)).toMatchObject({ rows: 20 });
+      expect(transfer.via).toBe("shm");
+    },
+  );
 
   test("a client that asks for the split shape of the example gets two connections' worth", async () => {
     const { server, client } = await services.both({}, { headers: { "arrowlane-locations": "split" } });
