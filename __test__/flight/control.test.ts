@@ -157,14 +157,6 @@ describe("locations", () => {
       expect(transfer.via).toBe("shm");
     },
   );
-
-  test("a client that asks for the split shape of the example gets two connections' worth", async () => {
-    const { server, client } = await services.both({}, { headers: { "arrowlane-locations": "split" } });
-    await server.put("it", [numbers(0), numbers(1)]);
-    const info = await client.info("it");
-    if (info.endpoints[0].split === undefined) return;
-    expect(await values(client.read(info, { via: ["tcp", "ucx"] }))).toHaveLength(20);
-  });
 });
 
 describe("a connection", () => {

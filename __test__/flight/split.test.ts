@@ -1,7 +1,8 @@
 /** Metadata over one connection, bodies over another: every pair of ways gives the same. */
 import { afterEach, describe, expect, test } from "@jest/globals";
 import * as arrow from "apache-arrow";
-import { connect, readFrom, type Server } from "../../ts/flight.js";
+import { Client, readFrom, type Server } from "../../ts/flight.js";
+import { addon } from "../../ts/native/addon.js";
 import { codeOf, descriptors, numbers, until } from "../support.js";
 import { batchOf, plain, samples } from "../unit/arrow-support.js";
 import { DATA_WAYS, drain, Services, uriOf, values } from "./flight-support.js";
@@ -10,9 +11,16 @@ const services = new Services();
 
 afterEach(() => services.clear());
 
+/** A client that asks for the shape of Arrow's example: an endpoint with two locations, metadata and data. */
+async function askingForSplit(server: Server): Promise<Client> {
+  const options = { headers: [], locations: "split", deadline: 10_000 };
+  const connected = await addon().connectFlight(server.control as string, options);
+  return new Client(server.control as string, connected.get());
+}
+
 /** The halves of a server's URIs: their tags are those of the shape with two locations, which a client may ask for. */
 async function halves(server: Server, metadata: string, data: string) {
-  const client = await connect(server.control as string, { headers: { "arrowlane-locations": "split" } });
+  const client = await askingForSplit(server);
   const [name] = server.offers().map((offer) => offer.name);
   const { split } = (await client.info(name)).endpoints[0];
   const half = (scheme: string, like: string | undefined) => {
@@ -89,7 +97,7 @@ test("an unknown ticket over both is one clear error", async () => {
 test("the example's shape, asked for: our client reads it", async () => {
   const { server } = await services.both();
   await server.put("it", [numbers(0), numbers(1)]);
-  const client = await connect(server.control as string, { headers: { "arrowlane-locations": "split" } });
+  const client = await askingForSplit(server);
   const info = await client.info("it");
   expect(info.endpoints[0].split).toHaveLength(2);
   const transfer = client.read(info, { via: ["tcp", "ucx"] });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrowlane_dissociated::DataUri;
 use arrowlane_plane::{NativeLane as Native, PlaneError, Subscription};
 use arrowlane_transport::{Endpoint, Split};
 use napi::{Env, ScopedTask, bindgen_prelude::*};
@@ -41,8 +42,8 @@ impl ConnectTask {
         match &self.uris[..] {
             [uri] => transports::connect(uri),
             [metadata, data] => {
-                let (metadata, data) = (transports::connect(metadata)?, transports::connect(data)?);
-                Ok(Box::new(Split::client(metadata, data)?))
+                let told = |uri: &str| Ok::<_, PlaneError>((transports::connect(uri)?, DataUri::parse(uri)?));
+                Ok(Box::new(Split::client_told(told(metadata)?, told(data)?)?))
             }
             _ => Err(PlaneError::Closed),
         }

@@ -19,6 +19,37 @@ pub(super) enum Side {
     Data,
 }
 
+/// Tagged messages that came behind a ticket, in their order.
+pub(super) type Rest = Vec<(u64, Vec<u8>)>;
+
+/// A visitor that waits for the other half.
+pub(super) struct Half {
+    pub(super) wanted: Wanted,
+    /// As it was shown, with all that it asks for.
+    pub(super) ticket: Vec<u8>,
+    /// What it said while it waited.
+    pub(super) rest: Rest,
+}
+
+impl Half {
+    /// Whether the two belong together.
+    pub(super) fn fits(&self, wanted: Wanted, ticket: &[u8]) -> bool {
+        let sides = [self.wanted.side, wanted.side];
+        (sides == [Side::Metadata, Side::Data] || sides == [Side::Data, Side::Metadata])
+            && self.wanted.extended == wanted.extended
+            && self.ticket == ticket
+    }
+}
+
+/// What was said over both, with the tags of a combined connection.
+pub(super) fn said(rest: Rest) -> Rest {
+    let combined = |tag| match tag {
+        tag if tag == METADATA_HALF[1] => TAGS.want_data_ext,
+        tag => tag,
+    };
+    rest.into_iter().map(|(tag, body)| (combined(tag), body)).collect()
+}
+
 impl Wanted {
     pub(super) fn of(tag: u64) -> Option<Self> {
         let sides = [

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     Desk,
-    halves::{Side, Wanted, joined},
+    halves::{Half, Rest, Side, Wanted, joined, said},
     tickets::{Refused, Stands},
     uri_of,
 };
@@ -61,8 +61,8 @@ struct Visitor {
     writing: bool,
     looks: u32,
     refused: bool,
-    /// It is one half of two, and this is its ticket.
-    half: Option<(Wanted, Vec<u8>)>,
+    /// It is one half of two.
+    half: Option<Half>,
 }
 
 impl Reception {
@@ -160,7 +160,7 @@ impl Reception {
         let Some(visitor) = state.visitors.get_mut(&id) else { return };
         let mut words = Words { first: None, rest: Vec::new(), refused: visitor.refused };
         let received = visitor.endpoint.receive(BUDGET, &mut words);
-        let Some((tag, body)) = words.first else {
+        if words.first.is_none() {
             match received {
                 Ok(_) => state.flush(id, lane),
                 Err(error) => {
@@ -171,19 +171,26 @@ impl Reception {
                 }
             }
             return;
-        };
+        }
         if let Err(error) = received {
             tracing::debug!(%error, "a client left as it showed its ticket");
             return state.show_out(id, lane);
         }
-        if state.visitors.get(&id).is_some_and(|visitor| visitor.half.is_some()) {
-            tracing::warn!("a client does not wait for its other half");
-            return state.show_out(id, lane);
+        if let Some(half) = visitor.half.as_mut() {
+            // It shows that it lives, or has what it said before read with the other half.
+            half.rest.extend(words.all());
+            if half.rest.len() > MOST_BEHIND || half.rest.iter().any(|(_, body)| body.len() > TICKET_LIMIT) {
+                tracing::warn!("a client does not wait for its other half");
+                state.show_out(id, lane);
+            }
+            return;
         }
+        let Some((tag, body)) = words.first else { return };
         match self.read(tag, &body) {
             Ok((wanted, stands, request)) => {
-                let Some(endpoint) = state.whole(id, wanted, body, lane) else { return };
-                let admission = Admission { endpoint, extended: wanted.extended, request, rest: words.rest };
+                let half = Half { wanted, ticket: body, rest: words.rest };
+                let Some((endpoint, rest)) = state.whole(id, half, lane) else { return };
+                let admission = Admission { endpoint, extended: wanted.extended, request, rest };
                 match stands.offer() {
                     Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
                     Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
@@ -224,30 +231,33 @@ impl Reception {
 impl State {
     /// The connection of a visitor who may be served; both of them, where there are to be two. `None` while the other half is
     /// missing.
-    fn whole(&mut self, id: u64, wanted: Wanted, ticket: Vec<u8>, lane: &Lane) -> Option<Box<dyn Endpoint>> {
-        let other = match wanted.side {
-            Side::Both => return self.take(id, lane),
-            Side::Metadata => Side::Data,
-            Side::Data => Side::Metadata,
-        };
-        let other = (Wanted { side: other, ..wanted }, ticket);
-        let Some(second) = self.visitors.iter().find(|(_, v)| v.half.as_ref() == Some(&other)).map(|(id, _)| *id)
-        else {
+    fn whole(&mut self, id: u64, half: Half, lane: &Lane) -> Option<(Box<dyn Endpoint>, Rest)> {
+        let Half { wanted, ticket, rest } = &half;
+        if wanted.side == Side::Both {
+            return Some((self.take(id, lane)?.endpoint, half.rest));
+        }
+        let fits = |visitor: &Visitor| visitor.half.as_ref().is_some_and(|other| other.fits(*wanted, ticket));
+        let Some(second) = self.visitors.iter().find(|(_, v)| fits(v)).map(|(id, _)| *id) else {
             let visitor = self.visitors.get_mut(&id)?;
-            visitor.half = Some((wanted, other.1));
+            visitor.half = Some(half);
             visitor.looks = 0;
             return None;
         };
         let (this, that) = (self.take(id, lane)?, self.take(second, lane)?);
+        let before = that.half.map(|other| other.rest).unwrap_or_default();
+        let rest = said(before.into_iter().chain(rest.iter().cloned()).collect());
+        let (this, that) = (this.endpoint, that.endpoint);
         let (metadata, data) = if wanted.side == Side::Metadata { (this, that) } else { (that, this) };
-        joined(metadata, data).inspect_err(|error| tracing::warn!(%error, "two connections were not joined")).ok()
+        let joined = joined(metadata, data);
+        let whole = joined.inspect_err(|error| tracing::warn!(%error, "two connections were not joined")).ok()?;
+        Some((whole, rest))
     }
 
-    /// A visitor's connection, which is watched no more.
-    fn take(&mut self, id: u64, lane: &Lane) -> Option<Box<dyn Endpoint>> {
+    /// A visitor, whose connection is watched no more.
+    fn take(&mut self, id: u64, lane: &Lane) -> Option<Visitor> {
         let visitor = self.visitors.remove(&id)?;
         lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
-        Some(visitor.endpoint)
+        Some(visitor)
     }
 
     fn flush(&mut self, id: u64, lane: &Lane) {
@@ -340,6 +350,12 @@ struct Words {
     rest: Vec<(u64, Vec<u8>)>,
     /// It was refused: nothing that it says matters.
     refused: bool,
+}
+
+impl Words {
+    fn all(self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        self.first.into_iter().chain(self.rest)
+    }
 }
 
 impl Inbox for Words {
