@@ -64,7 +64,7 @@ export interface Column<T extends DataType = UnknownColumns> extends Vector<T> {
 	reinterpret<R extends DataType>(type: R): Column<R>;
 }
 /** The stable codes of every error that arrowlane throws; README.md says what each means and what to do. */
-export type ErrorCode = "ERR_ALIGNMENT" | "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BUSY" | "ERR_CLOSED" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_LEASE_ENDED" | "ERR_LEASE_REVOKED" | "ERR_MEMORY" | "ERR_NOT_A_BATCH" | "ERR_NOT_PERMITTED" | "ERR_OTHER_PROCESS" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
+export type ErrorCode = "ERR_ALIGNMENT" | "ERR_ARROW" | "ERR_BAD_ADDRESS" | "ERR_BAD_NAME" | "ERR_BIND" | "ERR_BUSY" | "ERR_CANCELLED" | "ERR_CLOSED" | "ERR_CONNECTION" | "ERR_COPY_REQUIRED" | "ERR_DAMAGED_DATA" | "ERR_DEVICE" | "ERR_DICTIONARY_OVERFLOW" | "ERR_DISPOSED" | "ERR_EVICTED" | "ERR_INTERNAL" | "ERR_INVALID_ARGUMENT" | "ERR_INVALID_ARROW" | "ERR_INVALID_DATA" | "ERR_INVALID_SCHEMA" | "ERR_IO" | "ERR_LEASE_ENDED" | "ERR_LEASE_REVOKED" | "ERR_MEMORY" | "ERR_NO_TRANSPORT" | "ERR_NOT_A_BATCH" | "ERR_NOT_FOUND" | "ERR_NOT_PERMITTED" | "ERR_OTHER_PROCESS" | "ERR_OTHER_USER" | "ERR_OUT_OF_MEMORY" | "ERR_OUT_OF_SPACE" | "ERR_PRODUCER" | "ERR_PROTOCOL" | "ERR_PUBLISHER_LOST" | "ERR_RELEASED" | "ERR_REMOTE" | "ERR_RUNTIME" | "ERR_SCHEMA" | "ERR_SCHEMA_MISMATCH" | "ERR_SYSTEM" | "ERR_TICKET" | "ERR_TIMEOUT" | "ERR_TOPIC_NOT_FOUND" | "ERR_TOPIC_TAKEN" | "ERR_TRANSPORT" | "ERR_TRANSPORT_UNAVAILABLE" | "ERR_UNAUTHENTICATED" | "ERR_UNKNOWN_FORMAT" | "ERR_UNKNOWN_OUTPUT" | "ERR_UNSAFE_FOLDER" | "ERR_UNSUPPORTED" | "ERR_UNSUPPORTED_PLATFORM" | "ERR_UNSUPPORTED_TYPE";
 /** An error of arrowlane: a stable `code`, a sentence on what to do, and the cause where there is one. */
 export declare class ArrowlaneError extends Error {
 	readonly code: ErrorCode;
@@ -206,9 +206,15 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	get metadata(): ReadonlyMap<string, string>;
 	/** The device that the bytes are on. */
 	get device(): Device;
-	/** Whether the bytes lie in the producer's memory: nothing was copied on the way, or since. */
+	/**
+	 * Whether nothing was copied that need not be: the bytes lie in the producer's memory, or where the network's transport put
+	 * them (`"tcp"`, `"ucx"`, `"fabric"`); and nothing was copied since. gRPC and HTTP copy.
+	 */
 	get zeroCopy(): boolean;
-	/** Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; `"import"` and `"copy"` for batches made here. */
+	/**
+	 * Which transport brought it: `"shm"`, or `"unix"` where memory cannot be shared; from other hosts `"tcp"`, `"ucx"`, `"fabric"`,
+	 * `"grpc"` or `"http"`; `"import"` and `"copy"` for batches made here.
+	 */
 	get via(): string;
 	/** Which shared memory the body lies in; `undefined` for memory of this process alone. */
 	get location(): Location | undefined;
@@ -256,7 +262,7 @@ export declare class Batch<T extends TypeMap = UnknownColumns> {
 	[Symbol.dispose](): void;
 }
 /** What happened to a subscription, as `diagnostics_channel` tells it under `arrowlane:subscription`. */
-export type SubscriptionEvent = StreamEvent | LeaseEvent;
+export type SubscriptionEvent = StreamEvent | LeaseEvent | TransferEvent;
 /** What happened to its stream. */
 export interface StreamEvent {
 	/**
@@ -267,6 +273,13 @@ export interface StreamEvent {
 	topic: string;
 	reconnects?: number;
 	dropped?: number;
+}
+interface TransferEvent {
+	/** One way did not work, and the next is tried. */
+	event: "fell-through";
+	topic: string;
+	via: string;
+	error: Error;
 }
 /** What happened to a batch that is held. */
 export interface LeaseEvent {
@@ -359,8 +372,11 @@ export interface SubscriberStatistics {
 	readonly pid: number | undefined;
 	/** How it is served. */
 	readonly policy: Policy;
-	/** Whether it takes part, gets no more but holds batches still, or was given up and holds batches still. */
-	readonly state: "active" | "ended" | "evicted";
+	/**
+	 * Whether it takes part, gets no more but holds batches still, was given up and holds batches still, or is gone, while
+	 * somebody reads still to whom it had forwarded what it held.
+	 */
+	readonly state: "active" | "ended" | "evicted" | "orphaned";
 	/** Batches that it was sent, and the bytes of all bodies. */
 	readonly sent: number;
 	readonly sentBytes: number;
@@ -541,8 +557,8 @@ export declare class Publisher {
 	/**
 	 * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
 	 * everything is handed over; batches that subscribers hold stay valid. Forwarded ones are another publisher's memory:
-	 * `close` waits until nobody downstream reads them any more; given up by `signal`, that publisher may write there while
-	 * they are read. Streams that `onSubscriber` still serves end
+	 * `close` waits until nobody downstream reads them any more; given up by `signal`, their leases end when that is so
+	 * all the same. Streams that `onSubscriber` still serves end
 	 * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
 	 *
 	 * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any
@@ -620,7 +636,7 @@ export interface SubscriptionStatistics {
 export declare class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIterableIterator<Batch<T>> {
 	#private;
 	private constructor();
-	/** The topic. */
+	/** The topic, or what the server calls it. */
 	readonly topic: string;
 	/** Its figures at this moment; after its end, batches that are still held count on. */
 	statistics(): SubscriptionStatistics;
@@ -640,7 +656,7 @@ export declare class Subscription<T extends TypeMap = UnknownColumns> implements
 	[Symbol.asyncDispose](): Promise<void>;
 }
 /**
- * Subscribes to a topic of this user on this machine. Connects when the first batch is asked for; late joiners start
+ * Subscribes to a topic of this user on this machine, or, given a data URI with its `ticket`, to what a server offers. Connects when the first batch is asked for; late joiners start
  * with the next batch. Ends with the publisher's stream; rejects with `ERR_PUBLISHER_LOST` when the publisher died
  * in the middle of it, unless `reconnect` has it wait for the next one; with `ERR_NOT_PERMITTED` when the publisher does
  * not allow what was asked for, with `ERR_EVICTED` when it gave this subscriber up.

@@ -31,7 +31,7 @@ const texts = new Set([...sources, ".json", ".toml", ".md", ".yml", ".yaml", ".l
 /** One file on purpose, whatever its length: people copy it beside their programs. */
 const whole = new Set(["interop/python/arrowlane.py"]);
 const skipped = new Set([".git", "node_modules", "dist", "dist-test", "target", ".venv", "__pycache__"]);
-const generated = new Set(["index.d.ts", "ts/native/binding.d.ts"]);
+const generated = new Set(["index.d.ts", "flight.d.ts", "ts/native/binding.d.ts"]);
 
 const problems = [];
 const problem = (where, what) => problems.push(`${where}: ${what}`);

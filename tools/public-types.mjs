@@ -1,27 +1,59 @@
 /**
- * Writes index.d.ts, the public contract, from ts/index.ts. What is marked `@internal` is left out, and a class whose
+ * Writes index.d.ts and flight.d.ts, the public contract, from ts/index.ts and ts/flight.ts. What is marked `@internal` is left out, and a class whose
  * constructor is gets a private one: nobody outside makes its objects. With `--check` it writes nothing and fails when the
  * committed file says something else than the source.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateDtsBundle } from "dts-bundle-generator";
+import ts from "typescript";
 import { root } from "./lib/paths.mjs";
 
-const entry = "ts/index.ts";
-const target = "index.d.ts";
+/** Entry points and the files that say what they export. What the first declares, the others import from it. */
+const entries = [
+  { entry: "ts/index.ts", target: "index.d.ts" },
+  { entry: "ts/flight.ts", target: "flight.d.ts" },
+];
+const wrong = [];
+const main = hideConstructors(bundle(entries[0].entry));
+settle(entries[0], main);
+for (const entry of entries.slice(1))
+  settle(entry, withoutKnown(hideConstructors(bundle(entry.entry)), main));
+process.exitCode = wrong.length > 0 ? 1 : 0;
 
-const text = `// Generated from ${entry} by \`npm run types\`; do not edit.\n${hideConstructors(bundle())}`;
-const committed = existsSync(join(root, target)) ? readFileSync(join(root, target), "utf8") : "";
-if (text === committed) {
-  console.log(`${target} says what ${entry} says`);
-} else if (process.argv.includes("--check")) {
-  console.log(`${target} is not what ${entry} says: run \`npm run types\`, read the difference, commit it`);
-  console.log(firstDifference(committed, text));
-  process.exitCode = 1;
-} else {
-  writeFileSync(join(root, target), text);
-  console.log(`${target} written`);
+/** Writes a file, or compares it with what is committed. */
+function settle({ entry, target }, declarations) {
+  const text = `// Generated from ${entry} by \`npm run types\`; do not edit.\n${declarations}`;
+  const committed = existsSync(join(root, target)) ? readFileSync(join(root, target), "utf8") : "";
+  if (text === committed) {
+    console.log(`${target} says what ${entry} says`);
+  } else if (process.argv.includes("--check")) {
+    console.log(`${target} is not what ${entry} says: run \`npm run types\`, read the difference, commit it`);
+    console.log(firstDifference(committed, text));
+    wrong.push(target);
+  } else {
+    writeFileSync(join(root, target), text);
+    console.log(`${target} written`);
+  }
+}
+
+/** A bundle without what index.d.ts exports: that is imported from there, so that a class is one and the same. */
+function withoutKnown(declarations, known) {
+  const isExported = (statement) =>
+    statement.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword);
+  const exported = new Set(
+    statements(known)
+      .filter(isExported)
+      .flatMap(({ name }) => name?.text ?? []),
+  );
+  const kept = statements(declarations).filter(({ name }) => !exported.has(name?.text));
+  const rest = kept.map((statement) => statement.getFullText()).join("");
+  const used = [...exported].filter((name) => new RegExp(`\\b${name}\\b`).test(rest)).sort();
+  return `import type { ${used.join(", ")} } from "./index.js";\n${rest.trimStart().endsWith("\n") ? rest.trimStart() : `${rest.trimStart()}\n`}`;
+}
+
+function statements(declarations) {
+  return [...ts.createSourceFile("bundle.d.ts", declarations, ts.ScriptTarget.Latest, true).statements];
 }
 
 function firstDifference(before, after) {
@@ -32,7 +64,7 @@ function firstDifference(before, after) {
 }
 
 /** The declarations of all that the entry point exports, in one text. */
-function bundle() {
+function bundle(entry) {
   const what = {
     filePath: join(root, entry),
     libraries: { importedLibraries: ["apache-arrow"], allowedTypesLibraries: ["node"] },

@@ -14,6 +14,7 @@ export {
   readFlightInfo,
 } from "./flight/client.js";
 export {
+  type Credentials,
   type Endpoints,
   type Offer,
   type Offerable,

@@ -67,8 +67,11 @@ export interface SubscriberStatistics {
   readonly pid: number | undefined;
   /** How it is served. */
   readonly policy: Policy;
-  /** Whether it takes part, gets no more but holds batches still, or was given up and holds batches still. */
-  readonly state: "active" | "ended" | "evicted";
+  /**
+   * Whether it takes part, gets no more but holds batches still, was given up and holds batches still, or is gone, while
+   * somebody reads still to whom it had forwarded what it held.
+   */
+  readonly state: "active" | "ended" | "evicted" | "orphaned";
   /** Batches that it was sent, and the bytes of all bodies. */
   readonly sent: number;
   readonly sentBytes: number;

@@ -208,8 +208,8 @@ export class Publisher {
   /**
    * Ends the stream: after what was sent before, every subscriber sees its end. The name is free then. Resolves when
    * everything is handed over; batches that subscribers hold stay valid. Forwarded ones are another publisher's memory:
-   * `close` waits until nobody downstream reads them any more; given up by `signal`, that publisher may write there while
-   * they are read. Streams that `onSubscriber` still serves end
+   * `close` waits until nobody downstream reads them any more; given up by `signal`, their leases end when that is so
+   * all the same. Streams that `onSubscriber` still serves end
    * with an error (`ERR_REMOTE` at the subscriber), and their `send` rejects with `ERR_CLOSED`: let them finish first.
    *
    * Sends that wait for room are waited for; those that wait for a subscriber reject with `ERR_CLOSED`, as none can come any

@@ -79,6 +79,8 @@ export interface Origin {
   readonly uris: readonly string[];
   /** What to show it. */
   readonly ticket: Uint8Array;
+  /** How a server in TLS is known. */
+  readonly tls?: { roots?: string; serverName?: string } | undefined;
   /** Makes the connection, where that is not done by the URI. */
   open?(): NativeConnection;
 }
@@ -319,8 +321,9 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     this.#attempt();
   }
 
-  async #ask({ uris, ticket, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
-    const connection = open?.() ?? (await lane().native.openConnection([...uris]));
+  async #ask({ uris, ticket, tls, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
+    const connection =
+      open?.() ?? (await lane().native.openConnection([...uris], tls?.roots, tls?.serverName));
     if (this.#ended) return;
     this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
     lane().stirred();

@@ -7,7 +7,7 @@ import * as arrow from "apache-arrow";
 import type { Batch, LeaseEvent, SubscribeOptions } from "../../ts/index.js";
 import { LeaseRevokedError } from "../../ts/index.js";
 import { first, freshTopic, numbers, Stage, take, until } from "../support.js";
-import { batchOf, esm, plain, samples } from "../unit/arrow-support.js";
+import { batchOf, esm, plain, reads, samples } from "../unit/arrow-support.js";
 
 const stage = new Stage();
 const revoked = expect.objectContaining({ code: "ERR_LEASE_REVOKED", name: "LeaseRevokedError" });
@@ -34,21 +34,6 @@ async function joined(options: SubscribeOptions) {
   };
   return { publisher, subscription, next };
 }
-
-/** Every way of reading a Vector that apache-arrow has. */
-const reads: Record<string, (vector: arrow.Vector) => unknown> = {
-  get: (v) => v.get(0),
-  at: (v) => v.at(-1),
-  isValid: (v) => v.isValid(0),
-  iteration: (v) => Array.from(v),
-  toArray: (v) => v.toArray(),
-  toJSON: (v) => v.toJSON(),
-  toString: (v: arrow.Vector) => v.toString(),
-  nullCount: (v) => v.nullCount,
-  indexOf: (v) => v.indexOf(v.get(0)),
-  "slice and read": (v) => v.slice(0, 2).get(0),
-  "slice and toArray": (v) => v.slice(0, 2).toArray(),
-};
 
 describe("reading after close({ revoke: true }) throws and does not crash", () => {
   const columns = samples(esm);

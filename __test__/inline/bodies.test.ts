@@ -45,6 +45,8 @@ function isFilled(batch: Batch, bytes: number): boolean {
 
 describe("a batch that came through the socket", () => {
   test("is a copy that says so, aligned, and outlives its publisher", async () => {
+    // Other test files of this process may have left something to the garbage collector.
+    const before = counters();
     const { publisher, pending } = await connected(stage);
     expect(publisher.uri).toMatch(/^unix:/);
     const writer = await publisher.allocate(numbersSchema, 3);
@@ -58,10 +60,12 @@ describe("a batch that came through the socket", () => {
     await publisher.close();
     expect([...batch.column("i")]).toEqual([1, 2, 3]);
     expect([...batch.column("x")]).toEqual([0.5, 1, 1.5]);
-    expect(counters()).toMatchObject({ blocks: 0, arrivals: 1, segments: 0 });
+    const { blocks, arrivals, segments } = counters();
+    expect(arrivals).toBe(before.arrivals + 1);
+    expect([blocks <= before.blocks, segments <= before.segments]).toEqual([true, true]);
     batch.dispose();
     expect(await codeOf(() => batch.column("i"))).toBe("ERR_DISPOSED");
-    expect(counters().arrivals).toBe(0);
+    expect(counters().arrivals).toBe(before.arrivals);
   });
 
   test("can be written, and nobody sees that", async () => {

@@ -123,6 +123,8 @@ test("doctor says what there is, one object per line, and that batches can be ha
     "apache-arrow",
     "transport inproc",
     "transport shm",
+    "transport tcp",
+    "transport ucx",
     "wake-up",
     "descriptors",
   ]) {

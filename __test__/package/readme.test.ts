@@ -31,6 +31,8 @@ test("every example that README shows is a file of examples/, word for word", ()
     "subscribe.mjs",
     "workers.mjs",
     "share.mjs",
+    "serve.mjs",
+    "fetch.mjs",
   ]);
   for (const [name, code] of shown) {
     expect(code).toBe(readFileSync(join(root, "examples", name as string), "utf8"));
@@ -90,6 +92,17 @@ test("every worker sums its half of the shared batch", async () => {
     "a half's sum: 124999750000",
     "a half's sum: 374999750000",
   ]);
+});
+
+test("the server's example serves the client's until Enter is pressed", async () => {
+  const server = place.spawn(place.path("serve.mjs"), []);
+  await server.says("serving at grpc+tcp://127.0.0.1:8815\n");
+  const client = await place.spawn(place.path("fetch.mjs"), []).ended;
+  expect([client.status, client.stderr]).toEqual([0, ""]);
+  expect(client.stdout.toString()).toBe("1000000 rows by shm zero copy: true the last 9999.99\n");
+  server.child.stdin?.write("\n");
+  const { status, stderr } = await server.ended;
+  expect([status, stderr]).toEqual([0, ""]);
 });
 
 test("it names every error code, and no other", () => {

@@ -195,35 +195,6 @@ test("the first one killed: what is held stays valid, the stream ends as the rel
   expect(counters().mappings).toBe(before.counted);
 });
 
-test("the second one killed: the first gets everything back, and the third keeps its mapping and is told", async () => {
-  const before = { mappings: sharedMappings(), counted: counters().mappings, descriptors: descriptors() };
-  const up = freshTopic();
-  const producer = stage.child(
-    up,
-    `const out = await publish(topic);
-    for (let b = 0; b < 3; b++) await out.send(numbers(b));
-    say("leases", out.statistics().leases);
-    await until(() => out.subscribers === 0);
-    const { leases, bytesInUse } = out.statistics();
-    say("back", leases, bytesInUse); await out.close();`,
-  );
-  const { down, process: victim } = relay(up);
-  const subscription = stage.subscribe(down);
-  const held = [await take(subscription), await take(subscription), await take(subscription)];
-  await producer.said("leases 3");
-  await kill(victim);
-  expect(await codeOf(take(subscription))).toBe("ERR_PUBLISHER_LOST");
-  await producer.said("back 0 0");
-  expect(await producer.ended).toMatchObject({ code: 0, stderr: "" });
-  // Nobody has written there since. A producer that goes on would: see docs/adr/0007.
-  expect(held.map(first)).toEqual([0, 1000, 2000]);
-  for (const batch of held) batch.dispose();
-  await until(() => sharedMappings() <= before.mappings, "no mapping is left");
-  expect(counters().mappings).toBe(before.counted);
-  subscription.close();
-  await until(() => descriptors() <= before.descriptors, "no descriptor is left");
-});
-
 test("the third one killed, again and again: the second and the first get everything back", async () => {
   const up = freshTopic();
   const publisher = await stage.publish(up);

@@ -278,17 +278,34 @@ export function roundTrip(batch: RecordBatch): RecordBatch {
   return plan.toRecordBatch(layout, body);
 }
 
+/** Every way of reading a Vector that apache-arrow has. */
+export const reads: Record<string, (vector: Vector) => unknown> = {
+  get: (v) => v.get(0),
+  at: (v) => v.at(-1),
+  isValid: (v) => v.isValid(0),
+  iteration: (v) => Array.from(v),
+  toArray: (v) => v.toArray(),
+  toJSON: (v) => v.toJSON(),
+  toString: (v: Vector) => v.toString(),
+  nullCount: (v) => v.nullCount,
+  indexOf: (v) => v.indexOf(v.get(0)),
+  "slice and read": (v) => v.slice(0, 2).get(0),
+  "slice and toArray": (v) => v.slice(0, 2).toArray(),
+};
+
 /** A column's values as plain data, whatever copy of the library holds them. */
 export function plain(vector: Vector): unknown[] {
-  return Array.from({ length: vector.length }, (_, i) => value(vector.get(i)));
+  return Array.from({ length: vector.length }, (_, i) => plainly(vector.get(i)));
 }
 
-function value(x: unknown): unknown {
+/** A value as plain data. */
+export function plainly(x: unknown): unknown {
   if (x === null || x === undefined || typeof x !== "object") return x;
   if (ArrayBuffer.isView(x)) return Array.from(x as unknown as Iterable<unknown>);
+  if (Array.isArray(x)) return x.map(plainly);
   if (x.constructor?.name === "Vector") return plain(x as Vector);
   if (typeof (x as Iterable<unknown>)[Symbol.iterator] === "function") {
-    return Array.from(x as Iterable<[unknown, unknown]>, ([key, v]) => [key, value(v)]);
+    return Array.from(x as Iterable<[unknown, unknown]>, ([key, v]) => [key, plainly(v)]);
   }
   return x;
 }

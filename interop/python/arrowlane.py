@@ -494,7 +494,7 @@ class _Plan:
 # ---------------------------------------------------------------------------------------------------------- memory
 
 _PAGE = mmap.PAGESIZE
-_F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
+_F_GETPIPE_SZ, _F_ADD_SEALS, _F_GET_SEALS = 1032, 1033, 1034
 _SEALS = 1 | 2 | 4 | 16  # SEAL, SHRINK, GROW, FUTURE_WRITE
 _TMPFS = 0x01021994
 _MADV_POPULATE_WRITE = 23
@@ -517,9 +517,10 @@ _mappings = {}  # address -> weak reference; what `location` looks through
 class _Mapping:
     """A memfd's bytes in this process; unmapped with the last reference. Not Python's mmap, which keeps a descriptor."""
 
-    __slots__ = ("address", "length", "device", "inode", "__weakref__")
+    __slots__ = ("address", "length", "device", "inode", "keepers", "__weakref__")
 
     def __init__(self, fd, length, protection, flags):
+        self.keepers = ()   # what keeps the bytes as they are, while this is read, whoever of those in between dies
         address = _libc.mmap(None, length, protection, flags, fd, 0)
         if address in (None, ctypes.c_void_p(-1).value):
             number = ctypes.get_errno()
@@ -534,6 +535,22 @@ class _Mapping:
         if self.length:
             mappings.pop(self.address, None)
             munmap(self.address, self.length)
+
+
+class _Kept:
+    """A keeper: the end of a pipe, which is held and nothing else."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd):
+        self.fd = fd
+        try:
+            fcntl.fcntl(fd, _F_GETPIPE_SZ)
+        except OSError:
+            raise ProtocolError("a keeper is not the end of a pipe") from None
+
+    def __del__(self, close=os.close):
+        close(self.fd)
 
 
 def _map_received(fd, expected):
@@ -754,6 +771,7 @@ _AT_ONCE_QUIETLY = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _CLOEXEC, _CLOEXEC_AT_ONCE = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 _CUT = int(socket.MSG_CTRUNC)
 _MAX_SEGMENTS, _MAX_AHEAD, _MAX_BEHIND = 1024, 16_384, 4096
+_MAX_KEEPERS, _MAX_FIELDS_TEXT = 8, 64 << 10
 _BEFORE = struct.pack("<B3sQB", _METADATA, _NONE, 0, 1)     # what follows the length of a metadata frame with a message
 _BETWEEN = struct.pack("<B3s", _TAGGED, _NONE)              # and that of a tagged frame
 
@@ -862,7 +880,7 @@ class _Link:
         self.cancelled = False
         self.lock = threading.Lock()
         self.frames = _Frames(_FROM_SERVER, frozenset((_GREETING, _METADATA, _TAGGED, _LEND, _RETIRE, _LONG)))
-        self.fds = collections.deque()
+        self.fds, self.keeper = collections.deque(), None
         _links[id(self)] = weakref.ref(self)
 
     # Leases.
@@ -933,7 +951,7 @@ class _Link:
                 self.send(self.out + data)
 
     def hang_up(self):
-        self.gone = True
+        self.gone, self.keeper = True, None     # what is read still has it as well
         self.returned.clear()
         self.sock.close()
         while self.fds:
@@ -955,7 +973,7 @@ class _Link:
                 fds = array.array("i")
                 fds.frombytes(content[:len(content) - len(content) % fds.itemsize])
                 self.fds.extend(fds)
-        if how & _CUT or len(self.fds) > 4:
+        if how & _CUT or len(self.fds) > 2 + _MAX_KEEPERS:
             raise ProtocolError("more descriptors came than were announced")
         if not data:
             return False
@@ -994,7 +1012,7 @@ class _Link:
                     addresses, lengths = _pairs(payload)
                     self.returned.append([a for a, length in zip(addresses, lengths) if length])
                 elif kind == _LEND:
-                    if self.fds:
+                    while self.fds:     # there is one such frame at a time
                         os.close(self.fds.popleft())
                     self.say(_frame(_LENT, tag))
                 elif kind == _RETIRE:
@@ -1129,6 +1147,7 @@ class Subscription:
         self._wait, self._timeout, self._lease_warning, self._validate = wait, timeout, lease_warning, validate
         self._link = self._plan = None
         self._segments, self._dictionaries = {}, {}
+        self._dropped = self._notices = 0
         self._next, self._expected, self._began = 0, 0, False   # sequence numbers: to be delivered, to come
         self._headers, self._bodies = collections.deque(), {}
         self._ended = self._closed = False
@@ -1253,7 +1272,8 @@ class Subscription:
             link.free_tag, link.ext_tag = int(tags["free_data"]), int(tags["want_data_ext"])
             if not (0 <= link.free_tag < 1 << 64 and 0 <= link.ext_tag < 1 << 64):
                 raise ProtocolError("the greeting's tags are no tags")
-            link.say(_frame(_TAGGED, link.ext_tag, self.topic.encode()))
+            fields = b"\0keep=1" if tags.get("policies") == "1" else b""
+            link.say(_frame(_TAGGED, link.ext_tag, self.topic.encode() + fields))
         except (KeyError, ValueError) as error:
             link.hang_up()
             if isinstance(error, ArrowlaneError):
@@ -1366,13 +1386,19 @@ class Subscription:
 
     def _lent(self, number, payload):
         link = self._link
-        if not link.fds or len(payload) != 8 or number in self._segments or not 0 < number < 1 << 16:
+        own, passed = struct.unpack("<II", payload[8:]) if len(payload) == 16 else (0, 0)
+        if own > 1 or passed > _MAX_KEEPERS or len(link.fds) < 1 + own + passed or len(payload) not in (8, 16) or number in self._segments or not 0 < number < 1 << 16:
             raise ProtocolError(f"segment {number} was not lent as segments are")
         if len(self._segments) >= _MAX_SEGMENTS:
             raise ProtocolError(f"more than {_MAX_SEGMENTS} segments were lent")
         fd = link.fds.popleft()
         try:
-            self._segments[number] = _map_received(fd, _U64.unpack(payload)[0])
+            keepers = [_Kept(link.fds.popleft()) for _ in range(own + passed)]
+            if own:
+                link.keeper = keepers.pop(0)
+            mapping = _map_received(fd, _U64.unpack_from(payload)[0])
+            mapping.keepers = (link.keeper, *keepers)
+            self._segments[number] = mapping
         finally:
             os.close(fd)
         link.say(_frame(_LENT, number))
@@ -1384,6 +1410,9 @@ class Subscription:
             raise ProtocolError("a metadata message has less than 5 bytes")
         kind, sequence = payload[0], _U32.unpack_from(payload, 1)[0]
         if kind == 0xE1:
+            return None
+        if kind == 0xE2:
+            self._notice(payload[5:])
             return None
         if kind == 0xE0:
             self._ended = True
@@ -1416,6 +1445,18 @@ class Subscription:
         if len(self._headers) > _MAX_AHEAD:
             raise ProtocolError("bodies are missing for too many messages")
         return self._deliver()
+
+    def _notice(self, text):
+        """What the publisher says of the stream: how many batches it dropped for this subscriber, say."""
+        try:
+            fields = dict(field.split("=", 1) for field in text.decode().split("\0")) if text else {}
+            dropped = int(fields.get("dropped", self._dropped))
+        except ValueError as error:
+            raise ProtocolError(f"a notice cannot be read: {error}") from error
+        self._notices = self._notices + 1 if self._headers else 0
+        if len(text) > _MAX_FIELDS_TEXT or dropped < self._dropped or self._notices > _MAX_AHEAD:
+            raise ProtocolError("a notice is too long, runs backwards, or is one too many")
+        self._dropped = dropped
 
     def _body(self, tag, payload):
         sequence, kind = tag & 0xFFFFFFFF, tag >> 56
@@ -2648,8 +2689,12 @@ def _after_fork():
 
     Batches that the parent held must not be read in the child: the parent's lease is not the child's.
     """
+    for reference in list(_mappings.values()):
+        mapping = reference()
+        if mapping is not None:
+            mapping.keepers = ()
     for link in _live_links():
-        link.lock, link.gone = threading.Lock(), True
+        link.lock, link.gone, link.keeper = threading.Lock(), True, None
         link.returned.clear()
         link.sock.close()
     for publisher in [reference() for reference in list(_publishers.values())]:

@@ -65,6 +65,8 @@ function examine(version: string): Finding[] {
         details: { version: report.version },
       },
       sharedMemory(report),
+      { name: "transport tcp", found: "between hosts; in TLS with tls=1" },
+      ucx(report),
       bodies(report),
       writtenPages(report),
       folder(report),
@@ -128,6 +130,11 @@ function installedVersion(name: string): string | undefined {
 function sharedMemory({ sharedMemoryProblem: problem }: NativeReport): Finding {
   const found = problem === undefined ? "between processes: sealed memfds" : "not available";
   return { name: "transport shm", found, problem };
+}
+
+function ucx({ ucx: library, ucxProblem: problem }: NativeReport): Finding {
+  const found = library === undefined ? "not available: everything else works" : `between hosts that trust each other: UCX ${library}`;
+  return { name: "transport ucx", found, problem, details: { library: library ?? null } };
 }
 
 /** How publishers that run with this environment hand batches over. */

@@ -5,16 +5,19 @@ import type { Batch } from "../batch.js";
 import { ArrowlaneError } from "../errors.js";
 import { type FileReader, openFile } from "../files.js";
 import { lane, native } from "../native/lane.js";
-import { type Publisher, publish } from "../publisher.js";
+import type { PolicyOptions } from "../policy.js";
+import { type Publisher, type PublishOptions, publish } from "../publisher.js";
 import type { SubscriberStream } from "../subscriber-stream.js";
 import { bytesText, countText, Output } from "./output.js";
+import { addQueueOptions, policyOf, type QueueOptions } from "./policy.js";
 import type { Stop } from "./stop.js";
-import { size, wrongUsage } from "./usage.js";
+import { positive, size, wrongUsage } from "./usage.js";
 
-interface Options {
+interface Options extends QueueOptions {
   hold?: boolean;
   json?: boolean;
   memory?: number;
+  evictAfter?: number;
 }
 
 /** How long subscribers that do not read delay the end of a publisher that failed or was stopped, in milliseconds. */
@@ -33,7 +36,7 @@ const DEFAULT_MEMORY = 2 ** 30;
 const SMALLEST_DEFAULT = 2 ** 24;
 
 export function addPublish(program: Command, stop: Stop): void {
-  program
+  const command = program
     .command("publish")
     .description("send the batches of a file to the subscribers of a topic, and end the stream")
     .argument("<topic>", "name of the topic")
@@ -44,9 +47,18 @@ export function addPublish(program: Command, stop: Stop): void {
     .option("--hold", "stay until stopped; every subscriber gets a stream of the whole file of its own")
     .option("--json", "print one JSON object per line")
     .option("--memory <bytes>", "the most shared memory to take (1GiB, or half of what is left)", size)
-    .action((topic: string, file: string, options: Options) =>
-      new FilePublisher(topic, file, options, stop).run(),
+    .option(
+      "--evict-after <ms>",
+      "give up subscribers that hold batches and free nothing for so many milliseconds",
+      positive,
     );
+  addQueueOptions(
+    command,
+    "a subscriber's",
+    "keep the latest batch for subscribers that ask to begin with it",
+  ).action((topic: string, file: string, options: Options) =>
+    new FilePublisher(topic, file, options, stop).run(),
+  );
 }
 
 /** Half of what the machine and the control group still allow, at most a GiB. */
@@ -65,6 +77,7 @@ class FilePublisher {
   readonly #file: string;
   readonly #hold: boolean;
   readonly #memory: number;
+  readonly #policy: PolicyOptions & Pick<PublishOptions, "queue">;
   readonly #stop: Stop;
   readonly #output: Output;
   /** Those that are being served, and what rejects when serving one failed. */
@@ -85,7 +98,14 @@ class FilePublisher {
         "--hold reads the file once for every subscriber: it cannot be a pipe or standard input",
       );
     }
+    if (this.#hold && options.last) {
+      throw wrongUsage(
+        "--last keeps nothing with --hold, where every subscriber begins with the first batch",
+      );
+    }
     this.#memory = options.memory ?? defaultMemory();
+    const { evictAfter } = options;
+    this.#policy = { ...policyOf(options), ...(evictAfter && { evictAfter }) };
   }
 
   async run(): Promise<void> {
@@ -97,7 +117,7 @@ class FilePublisher {
       if (this.#isRegular()) await reader.begin();
       publisher = this.#hold
         ? await this.#publishHeld()
-        : await publish(this.#topic, { memory: this.#memory });
+        : await publish(this.#topic, { memory: this.#memory, ...this.#policy });
       this.#opened(reader, publisher);
       if (this.#hold) {
         reader.close();
@@ -153,6 +173,7 @@ class FilePublisher {
     this.#failed.catch(() => {});
     return publish(this.#topic, {
       memory: this.#memory,
+      ...this.#policy,
       onSubscriber: async (stream) => {
         const serving = this.#serve(stream);
         this.#serving.add(serving);

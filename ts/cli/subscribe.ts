@@ -6,19 +6,21 @@ import { ArrowlaneError } from "../errors.js";
 import { FileSummary, FileWriter, schemaOf, type Written } from "../files.js";
 import { subscribe } from "../subscription.js";
 import { bytesText, countText, Output } from "./output.js";
+import { addQueueOptions, policyOf, type QueueOptions } from "./policy.js";
 import type { Stop } from "./stop.js";
 import { positive, wrongUsage } from "./usage.js";
 
-interface Options {
+interface Options extends QueueOptions {
   out?: string;
   count?: number;
   json?: boolean;
+  reconnect?: boolean;
   summary?: boolean;
   wait: boolean;
 }
 
 export function addSubscribe(program: Command, stop: Stop): void {
-  program
+  const command = program
     .command("subscribe")
     .description("print what a topic's publisher sends, or write it to a file")
     .argument("<topic>", "name of the topic")
@@ -30,7 +32,12 @@ export function addSubscribe(program: Command, stop: Stop): void {
     .option("--summary", "print a summary of every column at the end")
     .option("--json", "print one JSON object per line")
     .option("--no-wait", "fail when the topic has no publisher yet")
-    .action((topic: string, options: Options) => new Receiver(topic, options, stop).run());
+    .option("--reconnect", "when the publisher dies, wait for the next one");
+  addQueueOptions(
+    command,
+    "this subscriber's",
+    "begin with the latest batch, where the publisher keeps it",
+  ).action((topic: string, options: Options) => new Receiver(topic, options, stop).run());
 }
 
 class Receiver {
@@ -63,8 +70,12 @@ class Receiver {
   }
 
   async run(): Promise<void> {
-    const { count = Infinity, wait } = this.#options;
-    const subscription = subscribe(this.#topic, { wait, signal: this.#stop.signal });
+    const { count = Infinity, wait, reconnect = false } = this.#options;
+    const onReconnect = (reconnects: number) =>
+      this.#output.event({ event: "reconnected", reconnects }, `publisher ${reconnects + 1} of the topic`);
+    const policy = policyOf(this.#options);
+    const { signal } = this.#stop;
+    const subscription = subscribe(this.#topic, { wait, reconnect, onReconnect, signal, ...policy });
     try {
       for await (const batch of subscription) {
         try {
@@ -81,7 +92,7 @@ class Receiver {
         throw this.#explained(error);
       }
     }
-    this.#ended(await this.#writer?.finish());
+    this.#ended(await this.#writer?.finish(), subscription.statistics().dropped);
   }
 
   async #received(batch: Batch): Promise<void> {
@@ -124,18 +135,28 @@ class Receiver {
     this.#output.progress(() => `${countText(this.#batches, "batch")}, ${countText(this.#rows, "row")}`);
   }
 
-  #ended(written: Written | undefined): void {
+  #ended(written: Written | undefined, dropped: number): void {
     const { out } = this.#options;
     this.#output.clear();
     this.#columns();
     const seconds = (performance.now() - this.#started) / 1000;
     const [batches, rows, bytes] = [this.#batches, this.#rows, this.#bytes];
-    const what = `${countText(batches, "batch")}, ${countText(rows, "row")}, ${bytesText(bytes)}`;
+    const lost = dropped > 0 ? `, ${countText(dropped, "batch")} dropped` : "";
+    const what = `${countText(batches, "batch")}, ${countText(rows, "row")}, ${bytesText(bytes)}${lost}`;
     if (out !== "-") {
       const signal = this.#stop.requested;
       const file = written === undefined ? {} : { out, written: written.bytes };
       this.#output.event(
-        { event: "end", batches, rows, bytes, seconds, ...file, ...(signal === undefined ? {} : { signal }) },
+        {
+          event: "end",
+          batches,
+          rows,
+          bytes,
+          dropped,
+          seconds,
+          ...file,
+          ...(signal === undefined ? {} : { signal }),
+        },
         written === undefined ? what : `${what} → ${out} (${bytesText(written.bytes)})`,
       );
     }

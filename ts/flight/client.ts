@@ -77,11 +77,13 @@ export class Client {
   /** The address that it was connected to. */
   readonly uri: string;
   readonly #native: NativeClient;
+  readonly #tls: ConnectOptions["tls"];
 
   /** @internal Use `connect`. */
-  constructor(uri: string, client: NativeClient) {
+  constructor(uri: string, client: NativeClient, tls: ConnectOptions["tls"]) {
     this.uri = uri;
     this.#native = client;
+    this.#tls = tls;
   }
 
   /** All that the service lists. */
@@ -113,7 +115,7 @@ export class Client {
     const name = typeof what === "string" ? what : "command" in what ? "command" : what.join("/");
     const find = async () =>
       this.#candidates(await this.info(what, { signal: options.signal }), name, preference);
-    return new Transfer<T>(name, find, options);
+    return new Transfer<T>(name, find, { tls: this.#tls, ...options });
   }
 
   /** As `get`, of a FlightInfo that came from anywhere: another service (Flight SQL), a message, a file. Its encoded bytes will do. */
@@ -124,7 +126,10 @@ export class Client {
     const known = info instanceof Uint8Array ? readFlightInfo(info) : info;
     const preference = checkVia(options.via);
     const name = known.name ?? "flight";
-    return new Transfer<T>(name, async () => this.#candidates(known, name, preference), options);
+    return new Transfer<T>(name, async () => this.#candidates(known, name, preference), {
+      tls: this.#tls,
+      ...options,
+    });
   }
 
   /** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */
@@ -173,7 +178,7 @@ export class Client {
     const open = () => native(() => this.#native.openStream());
     return {
       via: "grpc",
-      open: (options) => new Subscription(name, options, { uris: [this.uri], ticket, open }),
+      open: ({ tls: _, ...options }) => new Subscription(name, options, { uris: [this.uri], ticket, open }),
     };
   }
 }
@@ -269,5 +274,6 @@ export async function connect(uri: string, options: ConnectOptions = {}): Promis
   return new Client(
     uri,
     native(() => connected.get()),
+    tls,
   );
 }

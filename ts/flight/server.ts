@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import type { Schema } from "apache-arrow";
 import type { JsonSchema } from "../arrow/json-schema.js";
 import { arrow, hasArrow } from "../arrow-layer.js";
@@ -6,7 +7,7 @@ import { ArrowlaneError } from "../errors.js";
 import { addon } from "../native/addon.js";
 import type { NativeControl, NativeDataset, NativeServer } from "../native/binding.js";
 import { lane, native, translated } from "../native/lane.js";
-import { checkFlag, checkObject, checkWhole } from "../options.js";
+import { checkFlag, checkFunction, checkObject, checkWhole } from "../options.js";
 import { Outbox } from "../outbox.js";
 import { Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
@@ -29,16 +30,28 @@ export interface ServeOptions {
   locations?: "none" | "combined" | "split";
   /** Whether Flight clients may upload datasets, and how those are kept; `false` unless said otherwise. */
   uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
-  /** The certificate and key, in PEM, of a `grpc+tls:` address; with `clientRoots`, clients must show a certificate from there. */
+  /**
+   * Decides who a caller of Flight is: the name that tickets are bound to. Asked for every call that does not show a token which the server
+   * itself handed out (Flight's handshake, or a call with basic credentials, gives one). What it throws refuses the caller, who is told its message. Without it
+   * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
+   */
+  authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;
+  /** The certificate and key, in PEM, of a `grpc+tls:` address, and of `tcp://…?tls=1`; with `clientRoots`, clients must show a certificate from there. */
   tls?: { certificate: string; key: string; clientRoots?: string };
   /**
-   * Where data is served: `shm:` (between processes of this user), `tcp://host:port`, `ucx://host:port`; port 0 leaves
+   * Where data is served: `shm:` (between processes of this user), `tcp://host:port` (in TLS with `?tls=1`), `ucx://host:port`; port 0 leaves
    * the choice to the system. `["shm:"]` unless said otherwise.
    */
   data?: readonly string[];
   /** How long a ticket can be redeemed, in milliseconds: 10 minutes unless said otherwise. */
   ticketLife?: number;
 }
+
+/** What a caller of Flight shows. */
+export type Credentials =
+  | { readonly kind: "none" }
+  | { readonly kind: "bearer"; readonly token: string }
+  | { readonly kind: "basic"; readonly user: string; readonly password: string };
 
 /** How a dataset is kept. */
 export interface PutOptions {
@@ -99,9 +112,9 @@ export class Server {
   }
 
   /** @internal */
-  async listen(addresses: readonly string[]): Promise<void> {
+  async listen(addresses: readonly string[], tls?: ServeOptions["tls"]): Promise<void> {
     for (const address of addresses) {
-      const listening = await this.#native.listen(address);
+      const listening = await this.#native.listen(address, tls?.certificate, tls?.key);
       try {
         native(() => listening.get());
       } catch (error) {
@@ -119,16 +132,37 @@ export class Server {
       throw new ArrowlaneError("ERR_INVALID_ARGUMENT", `locations must be one of ${LOCATIONS.join(", ")}`);
     }
     if (typeof uploads !== "object") checkFlag("uploads", uploads);
+    checkFunction("authenticate", options.authenticate);
     const kept = typeof uploads === "object" ? uploads : {};
-    const started = await this.#native.control(uri, {
+    const settings = {
       inline,
       locations,
       uploads: uploads === false ? undefined : datasetOptions("upload", kept),
       certificate: tls?.certificate,
       key: tls?.key,
       clientRoots: tls?.clientRoots,
-    });
+    };
+    const started = await this.#native.control(uri, settings, this.#hook(options.authenticate));
     this.#control = native(() => started.get());
+  }
+
+  /** What the native side calls with a question about a caller. */
+  #hook(authenticate: ServeOptions["authenticate"]) {
+    if (authenticate === undefined) return undefined;
+    const context = new AsyncResource("arrowlane.Server");
+    return (question: number, kind: string, first: string, second: string, peer: string) => {
+      const ask = async () => authenticate(credentialsFrom(kind, first, second), peer);
+      const refuse = (error: unknown) => {
+        const message = error instanceof Error ? error.message : String(error);
+        this.#native.answer(question, undefined, message);
+      };
+      const accept = (identity: string) => {
+        if (typeof identity === "string" && identity !== "")
+          this.#native.answer(question, identity, undefined);
+        else refuse(new Error("these credentials are not accepted"));
+      };
+      void context.runInAsyncScope(ask).then(accept, refuse);
+    };
   }
 
   /** The address of its Flight service, with the port that was bound; `undefined` without one. */
@@ -249,6 +283,11 @@ export async function filled(
   }
 }
 
+function credentialsFrom(kind: string, first: string, second: string): Credentials {
+  if (kind === "bearer") return { kind, token: first };
+  return kind === "basic" ? { kind, user: first, password: second } : { kind: "none" };
+}
+
 /** @internal */
 export function checkName(name: string): void {
   if (typeof name === "string" && name.length > 0) return;
@@ -306,7 +345,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   checkWhole("ticketLife", ticketLife, 1);
   const server = new Server(native(() => new (addon().NativeServer)(ticketLife)));
   try {
-    await server.listen(data);
+    await server.listen(data, options.tls);
     if (options.control !== undefined) await server.serveFlight(options.control, options);
   } catch (error) {
     await server.close();

@@ -16,6 +16,8 @@ export interface ReadOptions extends LeaseOptions {
   signal?: AbortSignal;
   /** Throw `ERR_COPY_REQUIRED` instead of copying a buffer; pass over ways that copy. */
   strictZeroCopy?: boolean;
+  /** Whom to trust at data URIs with `tls=1`, in PEM: the system's roots, and the URI's host for a name, unless said otherwise. */
+  tls?: { roots?: string; serverName?: string };
 }
 
 /** A way that was tried and did not work. */
@@ -182,7 +184,7 @@ export function candidateOf(name: string, origin: Origin): Candidate {
   const data = origin.uris.at(-1) ?? "";
   return {
     via: data.slice(0, data.indexOf(":")),
-    open: (options) => new Subscription(name, options, origin),
+    open: ({ tls, ...options }) => new Subscription(name, options, { ...origin, tls }),
   };
 }
 

@@ -4,8 +4,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use arrowlane_files::json::schema_to_json;
 use arrowlane_flight::{
-    CallOptions, Client, ClientOptions, ClientTls, Credentials, Descriptor, GrpcEndpoint, Info, Location, Locations,
-    Runtime, Server as Service, ServerOptions, ServerTls, Shape, Shelf,
+    CallOptions, Client, ClientOptions, ClientTls, Credentials, Denied, Descriptor, GrpcEndpoint, Identity, Info,
+    Location, Locations, Runtime, Server as Service, ServerOptions, ServerTls, Shape, Shelf,
 };
 use arrowlane_plane::server::DatasetOptions;
 use napi::{Env, ScopedTask, bindgen_prelude::*};
@@ -13,7 +13,8 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 use crate::{
-    error::{CodedError, Result, coded, plane, stale},
+    authenticate::{Hook, Question},
+    error::{CodedError, Result, coded, node, plane, stale},
     remote::NativeConnection,
     serve::{NativeDataset, NativeDatasetOptions, NativeServer, NativeText, options_of},
 };
@@ -91,9 +92,20 @@ fn locations(name: &str) -> Locations {
 
 #[napi]
 impl NativeServer {
-    /// Starts a Flight service for what this server offers.
-    #[napi(ts_return_type = "Promise<NativeControlResult>")]
-    pub fn control(&self, uri: String, options: NativeControlOptions) -> AsyncTask<BindTask> {
+    /// Starts a Flight service for what this server offers. `authenticate` is asked who callers are; `answer` has the answer.
+    #[napi(
+        ts_args_type = "uri: string, options: NativeControlOptions, authenticate?: (question: number, kind: string, first: string, second: string, peer: string) => void",
+        ts_return_type = "Promise<NativeControlResult>"
+    )]
+    pub fn control(
+        &self,
+        uri: String,
+        options: NativeControlOptions,
+        authenticate: Option<Function<'_, Question, ()>>,
+    ) -> Result<AsyncTask<BindTask>> {
+        let asked = authenticate.map(|ask| ask.build_threadsafe_function().weak::<true>().build());
+        let asked = asked.transpose().map_err(node)?;
+        let hook = asked.map(|asked| Arc::new(Hook { asked, pending: Arc::clone(&self.pending) }) as _);
         let bytes = |pem: Option<String>| pem.map(String::into_bytes);
         let tls = match (bytes(options.certificate), bytes(options.key)) {
             (Some(certificate), Some(key)) => {
@@ -107,9 +119,17 @@ impl NativeServer {
             inline: options.inline,
             locations: locations(&options.locations),
             tls,
+            authenticate: hook,
             ..ServerOptions::default()
         };
-        AsyncTask::new(BindTask { uri, shelf: Some(shelf), options: Some(options) })
+        Ok(AsyncTask::new(BindTask { uri, shelf: Some(shelf), options: Some(options) }))
+    }
+
+    /// The answer to a question about a caller: who it is, or else what the caller is told.
+    #[napi]
+    pub fn answer(&self, question: u32, identity: Option<String>, refusal: Option<String>) {
+        let refused = || Denied(refusal.unwrap_or_else(|| "these credentials are not accepted".into()));
+        self.pending.answer(question, identity.map(Identity::from).ok_or_else(refused));
     }
 }
 

@@ -216,14 +216,12 @@ impl Host {
         // The number may stand for another batch by now.
         match entry {
             Entry::Batch(handle) => {
-                let same = tables.batches.get(handle).is_some_and(|e| e.cells.iter().any(|c| c.is(cell)));
-                let removed = same.then(|| tables.batches.remove(handle));
+                let removed = tables.batches.remove_if(handle, |e| e.cells.iter().any(|c| c.is(cell)));
                 drop(tables);
                 drop(removed);
             }
             Entry::Block(handle) => {
-                let same = tables.blocks.get(handle).is_some_and(|(_, c)| c.as_ref().is_some_and(|c| c.is(cell)));
-                let removed = same.then(|| tables.blocks.remove(handle));
+                let removed = tables.blocks.remove_if(handle, |(_, c)| c.as_ref().is_some_and(|c| c.is(cell)));
                 drop(tables);
                 drop(removed);
             }

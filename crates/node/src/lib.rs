@@ -13,6 +13,7 @@
 #![allow(missing_docs, reason = "the public documentation is that of the TypeScript API")]
 
 mod arrays;
+mod authenticate;
 mod calls;
 mod cell;
 mod error;

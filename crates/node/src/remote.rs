@@ -13,7 +13,7 @@ use crate::{
     held::Terms,
     lane::NativeLane,
     policy::NativeSubscriptionOptions,
-    transports,
+    transports::{self, Tls},
 };
 
 type Connected = std::result::Result<Box<dyn Endpoint>, PlaneError>;
@@ -34,16 +34,23 @@ impl NativeConnection {
 pub struct ConnectTask {
     /// One; or where metadata and where bodies come from.
     uris: Vec<String>,
+    tls: Tls,
     connected: Option<Connected>,
 }
 
 impl ConnectTask {
     fn connect(&self) -> Connected {
         match &self.uris[..] {
-            [uri] => transports::connect(uri),
+            [uri] => transports::connect(uri, &self.tls),
             [metadata, data] => {
+<<<<<<< HEAD
                 let told = |uri: &str| Ok::<_, PlaneError>((transports::connect(uri)?, DataUri::parse(uri)?));
                 Ok(Box::new(Split::client_told(told(metadata)?, told(data)?)?))
+=======
+                let (metadata, data) =
+                    (transports::connect(metadata, &self.tls)?, transports::connect(data, &self.tls)?);
+                Ok(Box::new(Split::client(metadata, data)?))
+>>>>>>> plane
             }
             _ => Err(PlaneError::Closed),
         }
@@ -68,8 +75,14 @@ impl<'task> ScopedTask<'task> for ConnectTask {
 impl NativeLane {
     /// First half of subscribing at a data URI, or at one for metadata and one for bodies: what may block.
     #[napi(ts_return_type = "Promise<NativeConnection>")]
-    pub fn open_connection(&self, uris: Vec<String>) -> AsyncTask<ConnectTask> {
-        AsyncTask::new(ConnectTask { uris, connected: None })
+    pub fn open_connection(
+        &self,
+        uris: Vec<String>,
+        roots: Option<String>,
+        server_name: Option<String>,
+    ) -> AsyncTask<ConnectTask> {
+        let tls = Tls { identity: None, roots, server_name };
+        AsyncTask::new(ConnectTask { uris, tls, connected: None })
     }
 
     /// Second half: asks for what `ticket` stands for. A record says when it was asked; `name` is for messages.

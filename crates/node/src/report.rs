@@ -41,6 +41,9 @@ pub struct NativeReport {
     pub version: String,
     /// Whether the native part was built with debug assertions: several times slower than a release build.
     pub debug_build: bool,
+    /// The UCX library that `ucx:` uses, release and file; or what is missing.
+    pub ucx: Option<String>,
+    pub ucx_problem: Option<String>,
     /// Why the event loop itself cannot watch; absent when it can.
     pub libuv_problem: Option<String>,
 }
@@ -76,6 +79,7 @@ impl NativeLane {
             Ok(Lending::Inline { reason }) => (Some(reason), None),
             Err(error) => (None, Some(error.to_string())),
         };
+        let ucx = crate::transports::probe_ucx();
         NativeReport {
             folder: folder.as_ref().ok().map(|f| f.path().display().to_string()),
             folder_problem: folder.err().map(|e| e.to_string()),
@@ -87,6 +91,8 @@ impl NativeLane {
             written_pages: memory.ok().map(str::to_owned),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             debug_build: cfg!(debug_assertions),
+            ucx: ucx.as_ref().ok().cloned(),
+            ucx_problem: ucx.err(),
             libuv_problem: crate::uv::Uv::find_cached().err(),
         }
     }

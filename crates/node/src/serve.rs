@@ -12,9 +12,10 @@ use napi::{Env, ScopedTask, bindgen_prelude::*};
 use napi_derive::napi;
 
 use crate::{
+    authenticate::Pending,
     error::{CodedError, Result, coded, plane, stale},
     lane::NativeLane,
-    transports,
+    transports::{self, Tls},
 };
 
 type Outcome<T> = std::result::Result<T, CodedError>;
@@ -51,6 +52,8 @@ pub struct NativeTicket {
 #[napi]
 pub struct NativeServer {
     pub(crate) server: Arc<Server>,
+    /// What JavaScript was asked about callers of Flight.
+    pub(crate) pending: Arc<Pending>,
 }
 
 /// A dataset that is put together, or was.
@@ -101,6 +104,7 @@ impl NativeText {
 pub struct ListenTask {
     server: Arc<Server>,
     address: String,
+    tls: Tls,
 }
 
 impl<'task> ScopedTask<'task> for ListenTask {
@@ -108,7 +112,9 @@ impl<'task> ScopedTask<'task> for ListenTask {
     type JsValue = NativeText;
 
     fn compute(&mut self) -> napi::Result<Self::Output> {
-        Ok(transports::listen(&self.address).and_then(|listener| self.server.listen(listener)).map_err(plane))
+        Ok(transports::listen(&self.address, &self.tls)
+            .and_then(|listener| self.server.listen(listener))
+            .map_err(plane))
     }
 
     fn resolve(&mut self, _env: &'task Env, text: Self::Output) -> napi::Result<NativeText> {
@@ -181,13 +187,14 @@ impl NativeServer {
     #[napi(constructor)]
     pub fn new(ticket_life: f64) -> Result<Self> {
         let server = Server::new(Duration::from_secs_f64(ticket_life.max(1.0) / 1000.0)).map_err(plane)?;
-        Ok(Self { server: Arc::new(server) })
+        Ok(Self { server: Arc::new(server), pending: Arc::default() })
     }
 
-    /// Lets in whoever comes to an address; resolves to the URI by which they do.
+    /// Lets in whoever comes to an address; resolves to the URI by which they do. Certificate and key are for `tls=1`.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn listen(&self, address: String) -> AsyncTask<ListenTask> {
-        AsyncTask::new(ListenTask { server: Arc::clone(&self.server), address })
+    pub fn listen(&self, address: String, certificate: Option<String>, key: Option<String>) -> AsyncTask<ListenTask> {
+        let tls = Tls { identity: certificate.zip(key), ..Tls::default() };
+        AsyncTask::new(ListenTask { server: Arc::clone(&self.server), address, tls })
     }
 
     #[napi]

@@ -36,6 +36,11 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// Removes the value under a key if it is the one that is meant.
+    pub fn remove_if(&mut self, key: u32, meant: impl FnOnce(&T) -> bool) -> Option<T> {
+        if self.get(key).is_some_and(meant) { self.remove(key) } else { None }
+    }
+
     /// Every key with its value.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.slots.iter().enumerate().filter_map(|(key, slot)| Some((key as u32, slot.as_ref()?)))

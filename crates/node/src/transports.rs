@@ -4,7 +4,11 @@ use std::sync::LazyLock;
 
 use arrowlane_dissociated::DataUri;
 use arrowlane_plane::PlaneError;
-use arrowlane_transport::{Endpoint, Listener, Transport, TransportError, shm::ShmTransport, tcp::TcpTransport};
+use arrowlane_transport::{
+    Endpoint, Listener, Transport, TransportError,
+    shm::ShmTransport,
+    tcp::{Identity, Roots, TcpConfig, TcpTransport},
+};
 use arrowlane_ucx::UcxTransport;
 use url::Url;
 
@@ -24,14 +28,50 @@ fn bad(address: &str, reason: String) -> PlaneError {
     TransportError::BadUri { address: address.into(), reason }.into()
 }
 
+/// Release and file of the UCX library, or what is missing. Loads it.
+pub fn probe_ucx() -> Result<String, String> {
+    let found = UcxTransport::new(arrowlane_ucx::Options::default()).probe().map_err(|error| error.to_string())?;
+    Ok(format!("{} at {}", found.version, found.path.display()))
+}
+
+/// How the ends of a connection in TLS know each other. All in PEM.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// What a server shows: its certificates and its key.
+    pub identity: Option<(String, String)>,
+    /// Whom a client trusts, where that is not whom the system does.
+    pub roots: Option<String>,
+    /// The name that a server's certificate has to have, where that is not its host's.
+    pub server_name: Option<String>,
+}
+
+impl Tls {
+    /// Only `tcp:` can do that.
+    fn tcp(&self) -> Result<TcpTransport, PlaneError> {
+        let identity = self
+            .identity
+            .clone()
+            .map(|(certificates, key)| Identity { certificates: certificates.into_bytes(), key: key.into_bytes() });
+        let roots = self.roots.clone().map_or(Roots::System, |roots| Roots::Pem(roots.into_bytes()));
+        let server_name = self.server_name.clone();
+        Ok(TcpTransport::new(TcpConfig { identity, roots, server_name, ..TcpConfig::default() })?)
+    }
+}
+
 /// Listens at `scheme:` or `scheme://host:port`. May block.
-pub fn listen(address: &str) -> Result<Box<dyn Listener>, PlaneError> {
+pub fn listen(address: &str, tls: &Tls) -> Result<Box<dyn Listener>, PlaneError> {
     let url = Url::parse(address).map_err(|error| bad(address, error.to_string()))?;
+    if url.scheme() == "tcp" && tls.identity.is_some() {
+        return Ok(tls.tcp()?.listen(&url)?);
+    }
     Ok(of(url.scheme(), address)?.listen(&url)?)
 }
 
 /// Starts to connect to the server that a data URI names. May block.
-pub fn connect(uri: &str) -> Result<Box<dyn Endpoint>, PlaneError> {
+pub fn connect(uri: &str, tls: &Tls) -> Result<Box<dyn Endpoint>, PlaneError> {
     let parsed = DataUri::parse(uri)?;
+    if parsed.scheme == "tcp" && (tls.roots.is_some() || tls.server_name.is_some()) {
+        return Ok(tls.tcp()?.connect(&parsed)?);
+    }
     Ok(of(&parsed.scheme, uri)?.connect(&parsed)?)
 }

@@ -44,6 +44,7 @@ pub struct Body {
     ranges: Vec<HostRange>,
     owner: Owner,
     written: AtomicBool,
+    abandoned: AtomicBool,
 }
 
 // SAFETY: the ranges point into memory that `owner` keeps alive. The memory is only read from here; writers outside
@@ -83,7 +84,7 @@ impl Body {
         let spans: Vec<_> = buffers.iter().map(|b| span_of(b.as_slice())).collect();
         let (ranges, placed, _) = place(&spans, Surroundings::Foreign, |_| 0);
         let owner = Owner::Buffers { _buffers: buffers.to_vec() };
-        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
+        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false), abandoned: AtomicBool::new(false) }), placed)
     }
 
     /// A body packed into one allocation of this process, aligned to 64 bytes.
@@ -94,7 +95,7 @@ impl Body {
         let spans: Vec<_> = header.buffers.iter().map(span).collect();
         let (ranges, placed, _) = place(&spans, Surroundings::Mapped, |_| 0);
         let owner = Owner::Packed { _buffer: packed };
-        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
+        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false), abandoned: AtomicBool::new(false) }), placed)
     }
 
     /// A body that came inside its message, in memory of this process that begins at a multiple of 64.
@@ -103,7 +104,15 @@ impl Body {
         let surroundings =
             if bytes.as_ptr().addr().is_multiple_of(64) { Surroundings::Mapped } else { Surroundings::Foreign };
         let (ranges, placed, _) = place(&spans, surroundings, |_| 0);
-        (Arc::new(Self { ranges, owner: Owner::Inline { _bytes: bytes }, written: AtomicBool::new(false) }), placed)
+        (
+            Arc::new(Self {
+                ranges,
+                owner: Owner::Inline { _bytes: bytes },
+                written: AtomicBool::new(false),
+                abandoned: AtomicBool::new(false),
+            }),
+            placed,
+        )
     }
 
     /// A body that a peer lent: one loan per buffer, `None` for empty ones, and every address that has to go back.
@@ -120,7 +129,7 @@ impl Body {
         let (ranges, placed, firsts) = place(&spans, Surroundings::Mapped, mapping);
         link.lend(ranges.iter().map(|r| r.length as u64).sum());
         let owner = Owner::Lease { link: Arc::clone(link), addresses, loans, firsts };
-        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false) }), placed)
+        (Arc::new(Self { ranges, owner, written: AtomicBool::new(false), abandoned: AtomicBool::new(false) }), placed)
     }
 
     /// The spans of memory that it occupies: one, for a body as our publishers write it.
@@ -137,6 +146,12 @@ impl Body {
     /// are discarded before the lease ends.
     pub fn may_be_written(&self) {
         self.written.store(true, Ordering::Release);
+    }
+
+    /// Nobody in this process reads it any more, but somebody whom it was handed on to does: the lease does not end with this
+    /// value, but with that process, or whatever it hands it on to. For that the connection that it came over has to close.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Which shared memory it lies in, the same in every process: device and inode of the memfd, and the offset of the
@@ -182,6 +197,9 @@ impl Drop for Body {
     fn drop(&mut self) {
         let bytes = self.length() as u64;
         let Owner::Lease { link, addresses, loans, firsts } = &mut self.owner else { return };
+        if self.abandoned.load(Ordering::Acquire) {
+            return;
+        }
         let (link, addresses, loans) = (Arc::clone(link), std::mem::take(addresses), std::mem::take(loans));
         let firsts = std::mem::take(firsts);
         if !self.written.load(Ordering::Acquire) {

@@ -43,9 +43,8 @@ pub use memory::{Memory, Relayed};
 pub use native_lane::NativeLane;
 pub use outgoing::{Outgoing, OutgoingDictionary};
 pub use publisher::{
-    Admission, ConnectionId, LeaseStatistics, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits,
-    Policy, Prepared, Publisher, PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing,
-    SubscriberStatistics,
+    ConnectionId, LeaseStatistics, Lending, MAX_QUEUED_BATCHES, Overflow, PackOutcome, Part, Permits, Policy, Prepared,
+    Publisher, PublisherOptions, PublisherStatistics, Queue, Request, SendOutcome, Standing, SubscriberStatistics,
 };
 pub use pulse::Pulse;
 pub use subscription::{Figures, Subscription, SubscriptionOptions, SubscriptionStatistics, Target};

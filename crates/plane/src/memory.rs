@@ -19,7 +19,9 @@ pub enum Memory {
 /// A received body on its way to somebody else. The lease over it ends when this is dropped, unless somebody in this
 /// process holds the body as well.
 pub struct Relayed {
-    pub(crate) _body: Arc<Body>,
+    pub(crate) body: Arc<Body>,
+    /// Where each buffer of the header lies in this process, and its length.
+    pub(crate) buffers: Vec<(usize, usize)>,
     /// One per buffer of the header; 0 for empty ones.
     pub(crate) addresses: Vec<u64>,
     /// The sum of the buffers' lengths.
@@ -51,28 +53,16 @@ impl Memory {
         }
     }
 
-    /// The bytes of buffer `index`, which begins at `offset` in its block where it lies in one. `None` when not all of them
-    /// lie in this memory.
-    ///
-    /// What is relayed is read as this process sees it.
-    pub(crate) fn bytes(&self, index: usize, offset: usize, length: usize) -> Option<&[u8]> {
-        let (start, offset, room) = match self {
-            Self::Block(block) => (block.as_ptr(), offset, block.capacity()),
-            Self::Relayed(relayed) => {
-                let address = *relayed.addresses.get(index)?;
-                let segment = relayed.segments.iter().find(|s| u64::from(s.number) == address >> 48)?;
-                let offset = usize::try_from(address & ((1 << 48) - 1)).ok()?;
-                (segment.mapping.region().host_ptr()?, offset, segment.mapping.len())
-            }
-        };
-        if offset.checked_add(length).is_none_or(|end| end > room) {
+    /// Bytes of a block. `None` when not all of them lie in one.
+    pub(crate) fn bytes(&self, offset: usize, length: usize) -> Option<&[u8]> {
+        let block = self.block()?;
+        if offset.checked_add(length).is_none_or(|end| end > block.capacity()) {
             return None;
         }
-        // SAFETY: the span was checked to lie in its block or mapping, which `self` keeps alive. Every byte of a pool's
-        // segment was written when it was made, and a block is not written any more once it was given away to be sent: the
-        // writer's buffers were detached before (`node`), and `pack` had filled it. What was received is its publisher's,
-        // who writes it again only after the lease, which `self` keeps as well.
-        Some(unsafe { std::slice::from_raw_parts(start.as_ptr().add(offset), length) })
+        // SAFETY: the span was checked to lie in the block, which `self` keeps. Every byte of a pool's segment was written when
+        // it was made, and a block is not written any more once it was given away to be sent: the writer's buffers were
+        // detached before (`node`), and `pack` had filled it.
+        Some(unsafe { std::slice::from_raw_parts(block.as_ptr().as_ptr().add(offset), length) })
     }
 
     pub(crate) fn is_relayed(&self) -> bool {

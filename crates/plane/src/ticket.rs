@@ -15,21 +15,27 @@ pub(crate) const BAD_TICKET: &str = "ERR_TICKET";
 /// The longest ticket of a server, with what is asked for behind it, in bytes.
 pub(crate) const TICKET_LIMIT: usize = 128 << 10;
 
-/// A ticket of a server, and how its holder would like to be served where they know of policies.
-pub(crate) fn fields_behind(payload: &[u8], extended: bool) -> Result<(&[u8], Option<Request>), ProtocolError> {
-    let Some(nul) = payload.iter().position(|byte| *byte == 0) else { return Ok((payload, None)) };
+/// What a server minted, and what is asked for with it.
+pub(crate) fn of_server(payload: &[u8], extended: bool) -> Result<(&[u8], Ticket), ProtocolError> {
+    let Some(nul) = payload.iter().position(|byte| *byte == 0) else {
+        return Ok((payload, Ticket::Batches { request: None, keeps: false }));
+    };
     if !extended {
         return Err(wrong("it has fields, which only the extension knows"));
     }
-    let text = std::str::from_utf8(&payload[nul + 1..]).map_err(|_| wrong("what it asks for is not UTF-8"))?;
-    Ok((&payload[..nul], Some(Request::read(&Fields::parse(text)?)?)))
+    Ok((&payload[..nul], Ticket::read(&payload[nul + 1..])?))
 }
 
 /// A subscriber's first message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ticket {
-    /// Batches of the topic. Without a request it is a client that knows of none, and of no notices either.
-    Batches(Option<Request>),
+    /// Batches of the topic.
+    Batches {
+        /// `None` of a client that knows of none, and of no notices either.
+        request: Option<Request>,
+        /// Whether it holds the keepers of what it is lent (`docs/wire.md`, "Keepers").
+        keeps: bool,
+    },
     /// The publisher's figures, and nothing else.
     Statistics,
 }
@@ -39,7 +45,7 @@ impl Ticket {
     /// extension can ask for the topic alone.
     pub(crate) fn parse(payload: &[u8], topic: &str, extended: bool) -> Result<Self, ProtocolError> {
         if payload == topic.as_bytes() {
-            return Ok(Self::Batches(None));
+            return Ok(Self::Batches { request: None, keeps: false });
         }
         if !extended || payload.first().is_none_or(|first| *first == CONTROL && payload != STATISTICS) {
             return Err(wrong("it is not this topic"));
@@ -48,9 +54,15 @@ impl Ticket {
             return Ok(Self::Statistics);
         }
         let rest = payload.strip_prefix(topic.as_bytes()).and_then(|rest| rest.strip_prefix(&[0]));
-        let text = std::str::from_utf8(rest.ok_or_else(|| wrong("it is not this topic"))?)
-            .map_err(|_| wrong("what it asks for is not UTF-8"))?;
-        Request::read(&Fields::parse(text)?).map(|request| Self::Batches(Some(request)))
+        Self::read(rest.ok_or_else(|| wrong("it is not this topic"))?)
+    }
+
+    /// What is asked for, in fields.
+    fn read(fields: &[u8]) -> Result<Self, ProtocolError> {
+        let text = std::str::from_utf8(fields).map_err(|_| wrong("what it asks for is not UTF-8"))?;
+        let fields = Fields::parse(text)?;
+        let request = Some(Request::read(&fields)?);
+        Ok(Self::Batches { request, keeps: is_set(&fields, "keep")? })
     }
 
     /// The ticket that asks for `topic` under `request`. `None` when something is asked for that a publisher without
@@ -61,7 +73,9 @@ impl Ticket {
             return (*request == Request::default()).then_some(ticket);
         }
         ticket.push(0);
-        ticket.extend_from_slice(request.fields().as_str().as_bytes());
+        let mut fields = request.fields();
+        fields.push("keep", 1);
+        ticket.extend_from_slice(fields.as_str().as_bytes());
         Some(ticket)
     }
 
@@ -84,11 +98,7 @@ impl Request {
                 None => None,
                 Some(name) => Some(Overflow::named(name).ok_or_else(|| wrong("an overflow that does not exist"))?),
             },
-            last: match fields.get("last") {
-                None | Some("0") => false,
-                Some("1") => true,
-                Some(_) => return Err(wrong("last is neither 0 nor 1")),
-            },
+            last: is_set(fields, "last")?,
         })
     }
 
@@ -110,6 +120,14 @@ impl Request {
     }
 }
 
+fn is_set(fields: &Fields, name: &str) -> Result<bool, ProtocolError> {
+    match fields.get(name) {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(wrong(&format!("{name} is neither 0 nor 1"))),
+    }
+}
+
 fn wrong(detail: &str) -> ProtocolError {
     ProtocolError::Layout { what: "ticket", detail: detail.into() }
 }
@@ -123,19 +141,22 @@ mod tests {
         let all = Request { batches: Some(3), bytes: Some(1 << 40), overflow: Some(Overflow::DropOldest), last: true };
         for request in [Request::default(), all] {
             let ticket = Ticket::batches(b"a/b", &request, true).expect("a ticket");
-            assert_eq!(Ticket::parse(&ticket, "a/b", true).expect("read"), Ticket::Batches(Some(request)));
+            let read = Ticket::parse(&ticket, "a/b", true).expect("read");
+            assert_eq!(read, Ticket::Batches { request: Some(request), keeps: true });
         }
         let simple = |request| Ticket::batches(b"a/b", &request, false);
         assert_eq!((simple(Request::default()), simple(all)), (Some(b"a/b".to_vec()), None));
-        assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), Ticket::Batches(None));
+        let plain = Ticket::Batches { request: None, keeps: false };
+        assert_eq!(Ticket::parse(b"a", "a", false).expect("read"), plain);
         assert_eq!(Ticket::parse(b"\0statistics", "a", true).expect("read"), Ticket::Statistics);
         let unknown = Ticket::parse(b"a\0colour=red\0last=1", "a", true).expect("unknown names are passed over");
-        assert_eq!(unknown, Ticket::Batches(Some(Request { last: true, ..Request::default() })));
+        let request = Some(Request { last: true, ..Request::default() });
+        assert_eq!(unknown, Ticket::Batches { request, keeps: false });
     }
 
     #[test]
     fn hostile_tickets_are_refused() {
-        let cases: [&[u8]; 16] = [
+        let cases: [&[u8]; 17] = [
             b"",
             b"b",
             b"ab",
@@ -144,6 +165,7 @@ mod tests {
             b"\0statistics=",
             b"a\0last",
             b"a\0last=2",
+            b"a\0keep=yes",
             b"a\0overflow=explode",
             b"a\0queue_batches=0",
             b"a\0queue_bytes=0",

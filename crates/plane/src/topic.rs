@@ -66,10 +66,14 @@ pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {
 }
 
 /// The URI by which clients reach a server over the network: its address, and its tags.
-pub(crate) fn remote_uri(address: &str) -> String {
-    let join = if address.contains('?') { '&' } else { '?' };
+pub(crate) fn remote_uri(address: &str, parameters: Vec<(String, String)>) -> Result<String, PlaneError> {
     let Tags { want_data, free_data, want_data_ext, .. } = TAGS;
-    format!("{address}{join}want_data={want_data}&free_data={free_data}&want_data_ext={want_data_ext}&policies=1")
+    let mut uri = DataUri::parse(&format!("{address}?want_data={want_data}"))?;
+    uri.free_data = Some(free_data);
+    uri.want_data_ext = Some(want_data_ext);
+    uri.extra = parameters;
+    uri.extra.push(("policies".into(), "1".into()));
+    Ok(uri.to_string())
 }
 
 /// The URIs of the two halves of a combined one: metadata, and bodies.

@@ -53,22 +53,6 @@ fn a_relay_that_closes_ends_its_streams_and_keeps_the_leases_until_nobody_reads(
 }
 
 #[test]
-fn a_relay_that_gives_up_gives_its_leases_back_at_once() {
-    let world = World::new();
-    let mut chain = Chain::new(&world, 1);
-    chain.producer.send(&numbered(1, 100));
-    let batch = chain.arrives();
-    chain.relay.publisher.try_send(&chain.forward(&batch)).expect("sent");
-    drop(batch);
-    chain.relay.publisher.close();
-    chain.settle();
-    assert_eq!((chain.up(), chain.relay.closed), (1, false));
-    chain.relay.publisher.give_up();
-    chain.settle();
-    assert_eq!((chain.up(), chain.relay.closed), (0, true));
-}
-
-#[test]
 fn a_segment_that_ended_upstream_is_given_up_downstream_when_its_last_batch_is() {
     let world = World::new();
     let mut chain = Chain::new(&world, 1);

@@ -91,12 +91,27 @@ pub trait Endpoint: Outbox + Send {
     }
 
     /// As [`lend`](Self::lend), for a segment that somebody else lent to this process: it goes on as it came, under
-    /// `number`, which no segment of the pool that this endpoint lends from may have.
+    /// `number`, which no segment of the pool that this endpoint lends from may have. Only where it [lends on](Self::lends_on).
     ///
     /// # Errors
     /// As [`lend`](Self::lend).
     fn lend_on(&mut self, _number: u16, _segment: &Arc<Mapping>) -> Result<(), TransportError> {
         Err(TransportError::Unsupported { scheme: self.scheme(), what: "lending memory" })
+    }
+
+    /// The peer knows of keepers: from now on it gets one with what it is lent, and hands it on with what it hands on.
+    fn keep(&mut self) {}
+
+    /// Whether segments that somebody else lent can be [lent on](Self::lend_on): the peer holds what keeps their memory as it is,
+    /// whatever becomes of this process. To others their bytes are to be sent.
+    fn lends_on(&mut self) -> bool {
+        false
+    }
+
+    /// What has to be waited for when the peer is gone, before anything that was lent to it is free: an endpoint that only
+    /// ends ([`receive`](Self::receive)), in place of this one. `None` when that need not be.
+    fn outlive(&mut self) -> Option<Box<dyn Endpoint>> {
+        None
     }
 
     /// Tells the peer that a segment will not be used any more. `true` when the peer has to acknowledge that

@@ -3,6 +3,8 @@
 //! Every message is a header of 16 bytes and a payload:
 //! `u32 LE payload length | u8 kind | u8 0 | u16 0 | u64 LE tag`.
 
+use arrowlane_memory::shared::Keepers;
+
 use crate::TransportError;
 
 /// Length of a frame's header in bytes.
@@ -13,6 +15,12 @@ pub const MAX_PAYLOAD: usize = 64 << 20;
 
 /// Longest body that may follow a [`Kind::Body`] frame. Memory for it is taken as it arrives.
 pub const MAX_BODY: u64 = 1 << 40;
+
+/// Most descriptors that come with a publisher's frame: a segment, the connection's keeper and those that the segment came with.
+pub const MAX_DESCRIPTORS: usize = 2 + Keepers::MOST;
+
+/// Most descriptors of a subscriber's that may wait for their frame.
+pub const MAX_REPLY_DESCRIPTORS: usize = 4;
 
 /// Longest payload that a subscriber may send: a ticket, credits, and addresses that go back.
 pub const MAX_REPLY: usize = 8 << 20;
@@ -27,7 +35,8 @@ pub enum Kind {
     Metadata = 2,
     /// A tagged message; the tag is in the header.
     Tagged = 3,
-    /// A segment is lent: tag = its number, payload = `u64 LE` length, one descriptor travels with the first byte.
+    /// A segment is lent: tag = its number, payload = `u64 LE` length, and for whoever knows of keepers `u32 LE` 0 or 1, this
+    /// connection's, and `u32 LE` how many others. Its descriptor and the keepers' travel with the first byte.
     Segment = 4,
     /// The segment (tag) was mapped.
     SegmentAcknowledged = 5,

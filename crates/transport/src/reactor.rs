@@ -20,6 +20,8 @@ pub enum Interest {
     Read,
     /// Something to read, or room to write.
     ReadWrite,
+    /// That nobody has the other end any more, and nothing else.
+    End,
 }
 
 /// What a descriptor is ready for.
@@ -81,6 +83,21 @@ impl Reactor {
     /// Changes what a watched descriptor waits for.
     pub fn change(&self, key: u64, descriptor: BorrowedFd<'_>, interest: Interest) -> Result<(), TransportError> {
         self.poller.change(descriptor, key, interest)
+    }
+
+    /// Watches another descriptor under the same key, for the same source and token, instead of `old`.
+    ///
+    /// # Errors
+    /// When the system refuses; then neither is watched, and the key is still to be [forgotten](Self::forget).
+    pub fn replace(
+        &self,
+        key: u64,
+        old: BorrowedFd<'_>,
+        new: BorrowedFd<'_>,
+        interest: Interest,
+    ) -> Result<(), TransportError> {
+        self.poller.delete(old);
+        self.poller.add(new, key, interest)
     }
 
     /// Stops watching. No call of the source starts after this returns on the thread that turns the reactor.

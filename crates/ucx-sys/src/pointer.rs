@@ -18,7 +18,7 @@ pub fn outcome(pointer: ucs_status_ptr_t) -> Outcome {
     let Some(request) = NonNull::new(pointer) else { return Outcome::Done(UCS_OK) };
     let status = pointer as isize;
     match ucs_status_t::try_from(status) {
-        Ok(status) if status < 0 && status >= UCS_ERR_LAST => Outcome::Done(status),
+        Ok(status) if (UCS_ERR_LAST..0).contains(&status) => Outcome::Done(status),
         _ => Outcome::Pending(request),
     }
 }

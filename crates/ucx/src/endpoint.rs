@@ -89,14 +89,18 @@ impl UcxEndpoint {
     fn settle(&self) -> Result<(), TransportError> {
         let worker = &self.connection.worker;
         loop {
-            if self.is_stirring() {
+            // Arming is for a worker that has nothing to do: what waits in UCX's own queues makes no descriptor readable.
+            let mut drained = false;
+            while !drained && worker.shared().waiting() < ENOUGH {
+                drained = !worker.progress();
+            }
+            if !drained || self.is_stirring() {
                 worker.signal();
                 return Ok(());
             }
             if worker.arm()? {
                 return Ok(());
             }
-            worker.progress();
         }
     }
 

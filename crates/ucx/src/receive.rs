@@ -1,6 +1,6 @@
 //! What UCX calls when something arrives.
 
-use std::{ffi::c_void, ptr::null_mut};
+use std::ffi::c_void;
 
 use arrowlane_transport::frame::MAX_PAYLOAD;
 use arrowlane_ucx_sys::bindings::{self as ucx, ucs_status_ptr_t, ucs_status_t};
@@ -54,7 +54,7 @@ pub(crate) unsafe extern "C" fn metadata_arrived(
         shared.arrived(None, length, Stage::Announced(description));
         return ucx::UCS_INPROGRESS;
     }
-    let bytes = if data == null_mut() || length == 0 {
+    let bytes = if data.is_null() || length == 0 {
         Vec::new()
     } else {
         // SAFETY: it is not a rendezvous, so `data` points to `length` bytes, at any alignment, during the call.

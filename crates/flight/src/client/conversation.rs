@@ -1,5 +1,8 @@
 //! `DoPut` and `DoExchange`: batches go out while answers come in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use arrow_array::RecordBatch;
 use arrow_flight::FlightDescriptor;
 use arrow_schema::SchemaRef;
@@ -30,6 +33,8 @@ pub struct Conversation {
     call: Call,
     encoder: Encoder,
     pieces: Option<mpsc::Sender<Bytes>>,
+    /// Whether what was sent is all there is, when the pieces end.
+    complete: Arc<AtomicBool>,
     answers: Waiting,
     decoder: BatchDecoder,
     limits: MessageLimits,
@@ -54,9 +59,15 @@ impl Conversation {
     ) -> Result<Self> {
         let call = Call::begin(method, options, client.options.deadline);
         let (sender, receiver) = mpsc::channel::<Bytes>(AHEAD);
-        let frames = unfold(receiver, |mut receiver| async {
-            let piece = receiver.recv().await?;
-            Some((Ok::<_, Status>(Frame::data(piece)), receiver))
+        let complete = Arc::new(AtomicBool::new(false));
+        let frames = unfold(Some((receiver, Arc::clone(&complete))), |state| async {
+            let (mut receiver, complete) = state?;
+            match receiver.recv().await {
+                Some(piece) => Some((Ok(Frame::data(piece)), Some((receiver, complete)))),
+                None if complete.load(Ordering::Acquire) => None,
+                // An error resets the stream. An end would make a service keep half of an upload.
+                None => Some((Err(Status::cancelled("the upload was given up")), None)),
+            }
         });
         let request = request(client, method, &call, false, Body::new(StreamBody::new(frames)))?;
         let mut channel = client.channel.clone();
@@ -66,6 +77,7 @@ impl Conversation {
             call,
             encoder: Encoder::new(schema),
             pieces: Some(sender),
+            complete,
             answers: Waiting::Response(AbortOnDropHandle::new(response)),
             decoder: BatchDecoder::new(limits.message as u64),
             limits,
@@ -96,9 +108,13 @@ impl Conversation {
             return Err(FlightError::Encode("the last batch was sent already".into()));
         };
         for piece in frames_of(part, descriptor).map_err(FlightError::Encode)? {
-            let sent = self.call.run(async { Ok(pieces.send(piece).await.is_ok()) }).await?;
-            if !sent {
-                return Err(self.why().await);
+            match self.call.run(async { Ok(pieces.send(piece).await.is_ok()) }).await {
+                Ok(true) => {}
+                Ok(false) => return Err(self.why().await),
+                Err(error) => {
+                    self.pieces = None;
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -106,6 +122,10 @@ impl Conversation {
 
     /// Says that there are no more batches. Answers can still be read.
     pub fn done(&mut self) {
+        // A call that failed in the middle of a message stays unfinished.
+        if self.pieces.is_some() {
+            self.complete.store(true, Ordering::Release);
+        }
         self.pieces = None;
     }
 

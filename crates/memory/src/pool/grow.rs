@@ -24,7 +24,7 @@ impl Pool {
         let inner = &self.0;
         let pages = pages_for(len as u64);
         let _one_at_a_time = inner.growing.lock();
-        let capacity = {
+        let (capacity, left) = {
             let state = inner.state.lock();
             if state.largest() >= pages {
                 return Ok(());
@@ -36,9 +36,9 @@ impl Pool {
                     which: Limit::Segments,
                 });
             }
-            state.capacity()
+            (state.capacity(), state.left(inner.limit))
         };
-        let (needed, left) = (bytes_in(pages), inner.limit.saturating_sub(capacity));
+        let needed = bytes_in(pages);
         if needed > left {
             return Err(MemoryError::OutOfMemory { requested: len as u64, limit: left, which: Limit::Pool });
         }
@@ -56,8 +56,8 @@ impl Pool {
 
     /// Begins the retirement of segments without a live block, the latest first, as long as the rest keeps `keep` bytes.
     ///
-    /// No block comes from them any more. Tell the peers that have them mapped, and when all have acknowledged call
-    /// [`release_segment`](Pool::release_segment). Their memory counts until then.
+    /// No block comes from them any more. Tell the peers that have them mapped, call [`give_up_segment`](Pool::give_up_segment), and when all
+    /// peers have acknowledged [`release_segment`](Pool::release_segment).
     pub fn idle_segments(&self, keep: u64) -> Vec<u16> {
         let mut state = self.0.state.lock();
         let mut active = active_bytes(&state);
@@ -104,15 +104,37 @@ impl Pool {
         })
     }
 
-    /// Gives up a retiring segment, after every peer has acknowledged that it unmapped it: memory and descriptor go (with the
-    /// last clone of its [`Region`] and [`Segment`]), and the id may be used again. Says whether it did: `false`, and nothing
-    /// happens, for a segment that is not retiring.
+    /// Lets go of a retiring segment's memory and descriptor (they go with the last clone of its [`Region`] and [`Segment`], and with the
+    /// last peer that has it mapped), while its id is not used again until [`release_segment`](Pool::release_segment). So a peer that
+    /// acknowledges nothing, because it is stopped, holds up nobody. What peers may have mapped of such segments counts only as far as it
+    /// is more than the pool's limit. Says whether it did: `false` for a segment that is not retiring.
+    pub fn give_up_segment(&self, id: u16) -> bool {
+        self.let_go(id, |state, bytes| {
+            state.departed.insert(id, bytes);
+        })
+    }
+
+    /// Gives up a retiring segment, after every peer has acknowledged that it unmapped it, or was never told of it: memory and descriptor
+    /// go, if they are there still, and the id may be used again. Says whether it did: `false`, and nothing happens, for a segment
+    /// that is not retiring.
     pub fn release_segment(&self, id: u16) -> bool {
+        let departed = self.0.state.lock().departed.remove(&id).is_some();
+        if departed {
+            self.0.notify();
+        }
+        departed || self.let_go(id, |_, _| ())
+    }
+
+    fn let_go(&self, id: u16, then: impl FnOnce(&mut State, u64)) -> bool {
         let released = {
             let mut state = self.0.state.lock();
             match state.slot(id) {
                 // A retiring segment has no live block: it had none when it began, and none comes from it.
-                Some(slot) if slot.retiring => state.slots.get_mut(usize::from(id) - 1).and_then(Option::take),
+                Some(slot) if slot.retiring => {
+                    let bytes = slot.bytes();
+                    then(&mut state, bytes);
+                    state.slots.get_mut(usize::from(id) - 1).and_then(Option::take)
+                }
                 _ => None,
             }
         };

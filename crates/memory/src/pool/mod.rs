@@ -57,7 +57,7 @@ impl Default for PoolConfig {
 pub struct PoolStatistics {
     /// The most that the segments together may have.
     pub limit: u64,
-    /// What the segments together have, those that are being retired included.
+    /// What the segments together have, those that are being retired included, those that were given up not.
     pub capacity: u64,
     /// What lies in live blocks, counted in whole pages.
     pub used: u64,
@@ -128,8 +128,7 @@ impl Pool {
         }
         let mut state = inner.state.lock();
         let Some((segment, first)) = state.allocate(pages) else {
-            let may_grow =
-                bytes <= inner.limit.saturating_sub(state.capacity()) && state.has_free_id(inner.max_segments);
+            let may_grow = bytes <= state.left(inner.limit) && state.has_free_id(inner.max_segments);
             return Err(if may_grow { AllocateError::NeedsGrowth } else { AllocateError::Full });
         };
         let region = state.slot(segment).map(|slot| slot.region.clone());

@@ -1,5 +1,6 @@
 //! What a pool knows of its segments, under its lock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::extents::Extents;
@@ -27,6 +28,8 @@ impl Slot {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) slots: Vec<Option<Slot>>,
+    /// Ids of segments that left while peers may have them mapped, and the bytes of these: not used again yet.
+    pub(super) departed: BTreeMap<u16, u64>,
     /// Bytes in live blocks, whole pages.
     pub(super) used: u64,
     pub(super) blocks: u64,
@@ -52,6 +55,13 @@ impl State {
         self.segments().map(|(_, slot)| slot.bytes()).sum()
     }
 
+    /// How many bytes more the segments may have, for a pool of `limit`. What left and is mapped by peers still is there, too: it may be
+    /// as much again as the pool itself, and what is beyond that counts.
+    pub(super) fn left(&self, limit: u64) -> u64 {
+        let (capacity, departed) = (self.capacity(), self.departed.values().sum::<u64>());
+        limit.saturating_sub(capacity).min(limit.saturating_mul(2).saturating_sub(capacity + departed))
+    }
+
     /// The largest number of pages that one block could have now.
     pub(super) fn largest(&self) -> u64 {
         self.segments().filter(|(_, slot)| !slot.retiring).map(|(_, slot)| slot.extents.largest()).max().unwrap_or(0)
@@ -74,13 +84,15 @@ impl State {
 
     /// Whether an id is free below the limit on segments.
     pub(super) fn has_free_id(&self, max_segments: u16) -> bool {
-        self.segments().count() < usize::from(max_segments)
+        let (count, most) = (self.segments().count(), usize::from(max_segments));
+        count < most && count + self.departed.len() < 2 * most
     }
 
     /// Puts a segment under the lowest free id.
     pub(super) fn add(&mut self, slot: Slot) {
-        match self.slots.iter_mut().find(|slot| slot.is_none()) {
-            Some(free) => *free = Some(slot),
+        let is_free = |(id, slot): &(u16, &mut Option<Slot>)| slot.is_none() && !self.departed.contains_key(id);
+        match (1..).zip(&mut self.slots).find(is_free) {
+            Some((_, free)) => *free = Some(slot),
             None => self.slots.push(Some(slot)),
         }
     }

@@ -141,6 +141,31 @@ fn a_pool_full_of_small_segments_makes_way_for_a_block_of_the_whole_limit() {
 }
 
 #[test]
+fn what_peers_may_have_mapped_of_segments_that_left_is_bounded_and_their_ids_wait() {
+    let pool = heap(8 * page(), 2 * page(), 4);
+    let whole = (8 * page()) as usize;
+    pool.grow(whole).unwrap();
+    let number = allocate(&pool, whole).segment();
+    assert_eq!(pool.idle_segments(0), [number]);
+    assert!(pool.give_up_segment(number) && !pool.give_up_segment(number));
+    assert_eq!((pool.statistics().capacity, pool.statistics().segments), (0, 0));
+    // Nobody has acknowledged it: there is room for as much once more, under another id.
+    pool.grow(whole).unwrap();
+    let block = allocate(&pool, whole);
+    assert_ne!(block.segment(), number);
+    let second = block.segment();
+    drop(block);
+    assert_eq!(pool.idle_segments(0), [second]);
+    assert!(pool.give_up_segment(second));
+    assert_eq!(pool.try_allocate(1).unwrap_err(), AllocateError::Full);
+    assert!(matches!(pool.grow(1), Err(MemoryError::OutOfMemory { which: Limit::Pool, .. })));
+    assert!(pool.release_segment(number) && !pool.release_segment(number));
+    assert_eq!(pool.try_allocate(1).unwrap_err(), AllocateError::NeedsGrowth);
+    pool.grow(whole).unwrap();
+    assert_eq!(allocate(&pool, whole).segment(), number, "its id is free, and the other's is not");
+}
+
+#[test]
 fn concurrent_growth_makes_one_segment_for_all() {
     let pool = heap(1024 * page(), 64 * page(), 8);
     std::thread::scope(|scope| {

@@ -10,7 +10,7 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munlock};
 
-use super::{MappedSpan, SEALS, written};
+use super::{Keepers, MappedSpan, SEALS, written};
 use crate::counters::MAPPINGS;
 use crate::error::MemoryError;
 use crate::page::page_size;
@@ -30,6 +30,8 @@ pub struct Mapping {
     fd: OwnedFd,
     region: Region,
     at_end: Mutex<Vec<AtEnd>>,
+    /// Closed after the memory is unmapped.
+    keepers: Keepers,
 }
 
 /// What is called when a mapping goes.
@@ -59,7 +61,19 @@ impl Mapping {
             munlock(address, len).map_err(failed)?;
             mprotect(address, len, MprotectFlags::READ | MprotectFlags::WRITE).map_err(failed)?;
         }
-        Ok(Mapping { fd, region: Region::owned_by(Kind::Shared, start, len, Arc::new(span)), at_end: Mutex::default() })
+        let region = Region::owned_by(Kind::Shared, start, len, Arc::new(span));
+        Ok(Mapping { fd, region, at_end: Mutex::default(), keepers: Keepers::default() })
+    }
+
+    /// With the keepers that came with it.
+    pub fn kept_by(mut self, keepers: Keepers) -> Self {
+        self.keepers = keepers;
+        self
+    }
+
+    /// The keepers that came with it.
+    pub fn keepers(&self) -> &Keepers {
+        &self.keepers
     }
 
     /// The memory, as this process sees it.

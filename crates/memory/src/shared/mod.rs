@@ -8,6 +8,7 @@
 //!
 //! The files have no name and go with their last user, however that one dies.
 
+mod keepers;
 mod mapping;
 mod returns;
 mod segment;
@@ -23,6 +24,7 @@ use crate::counters::Counter;
 use crate::error::MemoryError;
 use crate::page::page_size;
 
+pub use keepers::Keepers;
 pub use mapping::Mapping;
 pub use returns::{Noted, Overrun, RETURNS_LENGTH, ReturnPage, ReturnReader, ReturnWriter};
 pub use segment::Segment;

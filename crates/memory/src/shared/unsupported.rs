@@ -3,6 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+mod keepers;
+
+pub use keepers::Keepers;
+
 use crate::error::MemoryError;
 use crate::region::Region;
 
@@ -60,6 +64,16 @@ impl Mapping {
         Err(MISSING)
     }
 
+    /// With the keepers that came with it.
+    pub fn kept_by(self, _keepers: Keepers) -> Self {
+        match self {}
+    }
+
+    /// The keepers that came with it.
+    pub fn keepers(&self) -> &Keepers {
+        match *self {}
+    }
+
     /// Its descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         match *self {}
@@ -77,6 +91,11 @@ impl Mapping {
 
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
+        match *self {}
+    }
+
+    /// Calls `f` when this value is dropped.
+    pub fn at_end(&self, _f: impl FnOnce() + Send + 'static) {
         match *self {}
     }
 

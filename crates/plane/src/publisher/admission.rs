@@ -5,24 +5,24 @@ use std::sync::Arc;
 use arrowlane_dissociated::encode_schema;
 use arrowlane_transport::Endpoint;
 
-use super::{ConnectionId, Publisher, policy::Request, talk::Talk};
+use super::{ConnectionId, Publisher, talk::Talk};
 use crate::{BatchSchema, PlaneError, ticket::Ticket};
 
 /// A subscriber that has asked, and whose question was understood.
-pub struct Admission {
+pub(crate) struct Admission {
     /// Its connection.
-    pub endpoint: Box<dyn Endpoint>,
+    pub(crate) endpoint: Box<dyn Endpoint>,
     /// Whether it declared the extension.
-    pub extended: bool,
-    /// How it would like to be served, where it knows of policies.
-    pub request: Option<Request>,
+    pub(crate) extended: bool,
+    /// What it asked for.
+    pub(crate) asked: Ticket,
     /// Tagged messages that came behind its question.
-    pub rest: Vec<(u64, Vec<u8>)>,
+    pub(crate) rest: Vec<(u64, Vec<u8>)>,
 }
 
 impl Publisher {
     /// Serves a subscriber that another door let in, as one of its own. From any thread; it is read on this publisher's lane.
-    pub fn admit(self: &Arc<Self>, admission: Admission) {
+    pub(crate) fn admit(self: &Arc<Self>, admission: Admission) {
         let (publisher, Some(lane)) = (Arc::clone(self), self.lane.upgrade()) else { return };
         if lane.is_here() {
             return publisher.admit_here(admission);
@@ -31,14 +31,14 @@ impl Publisher {
     }
 
     fn admit_here(self: &Arc<Self>, admission: Admission) {
-        let Admission { endpoint, extended, request, rest } = admission;
+        let Admission { endpoint, extended, asked, rest } = admission;
         let Some(lane) = self.lane.upgrade() else { return };
         let mut state = self.state.lock();
         let state = &mut *state;
         if state.closing || state.closed {
             return;
         }
-        let mut talk = Talk::admitted(&self.topic, Ticket::Batches(request), extended);
+        let mut talk = Talk::admitted(&self.topic, asked, extended);
         if let Some(error) = rest.into_iter().find_map(|(tag, body)| talk.tagged(tag, &body).err()) {
             return tracing::warn!(topic = self.topic, %error, "a subscriber was not admitted");
         }

@@ -109,7 +109,12 @@ impl Publisher {
         let Some(connection) = state.connections.get_mut(&id) else { return };
         let request = match asked {
             Ticket::Statistics => return self.answer(state, id),
-            Ticket::Batches(request) => request,
+            Ticket::Batches { request, keeps } => {
+                if keeps {
+                    connection.keep();
+                }
+                request
+            }
         };
         match self.options.permits.grant(&self.options.policy(), &request.unwrap_or_default()) {
             Ok(policy) => {
@@ -125,7 +130,10 @@ impl Publisher {
 /// The publisher as the lane's reactor sees it.
 impl Source for Publisher {
     fn ready(&self, token: u64, _readiness: Readiness) {
-        let Some(this) = self.lane.upgrade().and_then(|lane| lane.publisher(self.id)) else { return };
+        let Some(this) = self.lane.upgrade().and_then(|lane| lane.publisher(self.id)) else {
+            // Closed, and here for those alone who read what is somebody else's.
+            return self.remove(&mut self.state.lock(), token);
+        };
         let mut state = this.state.lock();
         match token {
             LISTENER => this.accept(&mut state),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Publisher, State};
+use super::{Publisher, State, connection::Connection};
 use crate::Event;
 
 impl Publisher {
@@ -55,13 +55,25 @@ impl Publisher {
         }
         state.closed = true;
         if let Some(lane) = self.lane.upgrade() {
-            for connection in std::mem::take(&mut state.connections).into_values() {
-                connection.forget(&lane);
-            }
+            // What is somebody else's stays lent until nobody reads it: its owner would write there.
+            state.connections.retain(|_, connection| {
+                let stays = connection.holds_relayed() && connection.outlives(&lane);
+                if !stays {
+                    connection.forget(&lane);
+                }
+                stays
+            });
             state.clock.take().inspect(|clock| clock.forget(&lane));
             state.retiring.clear();
             lane.emit(self.id, Event::Closed);
             lane.remove(self.id);
         }
+    }
+}
+
+impl Drop for Publisher {
+    /// Of a closed one, the environment whose loop waited for those who read what is somebody else's has ended.
+    fn drop(&mut self) {
+        self.state.get_mut().connections.values().for_each(Connection::abandon);
     }
 }

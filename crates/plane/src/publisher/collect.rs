@@ -3,6 +3,8 @@
 //! A subscriber that gave its publisher a page for returns sends no message for them (`docs/wire.md`, "Returns"). So the
 //! publisher looks there before it takes memory, sends or answers questions, and asks to be woken only while it waits.
 
+use arrowlane_transport::TransportError;
+
 use super::{Publisher, State};
 use crate::PlaneError;
 
@@ -18,7 +20,9 @@ impl Publisher {
             }
         }
         for (id, error) in broken {
-            tracing::warn!(topic = self.topic, %error, "a subscriber was dropped");
+            if !matches!(error, PlaneError::Transport(TransportError::Closed)) {
+                tracing::warn!(topic = self.topic, %error, "a subscriber was dropped");
+            }
             self.remove(state, id);
             any = true;
         }

@@ -1,5 +1,6 @@
 //! One subscriber, as its publisher sees it.
 
+mod handed_on;
 mod overflow;
 mod returns;
 
@@ -45,6 +46,8 @@ pub(super) struct Connection {
     told: Option<u64>,
     watch: Watch,
     evicted: bool,
+    /// The subscriber is gone; the endpoint waits for those that it handed things on to.
+    orphaned: bool,
     /// Versions of the dictionaries that this subscriber has, by their order in the schema.
     dictionaries: Vec<u64>,
     /// Where in the count of bytes each batch ends that was sent and not yet taken.
@@ -102,6 +105,7 @@ impl Connection {
             told: None,
             watch: Watch::default(),
             evicted: false,
+            orphaned: false,
             dictionaries: Vec::new(),
             window: VecDeque::new(),
             plain: Arc::default(),
@@ -247,7 +251,7 @@ impl Connection {
             sent_ids.push(field.id);
             let lend = |memory: &Memory| Lent::new(memory, &self.holding, None, None);
             let flatbuffer = encode_dictionary(field.id, false, &lending::packed_header(&dictionary.header));
-            if self.inline {
+            if self.inline || !may_lend(endpoint, dictionary.memory.as_ref()) {
                 put_inline(sender, endpoint, lend, &flatbuffer, &dictionary.header, dictionary.memory.as_ref())?;
                 continue;
             }
@@ -258,7 +262,7 @@ impl Connection {
         let plain = (!extended).then(|| self.plain.hold(out.header.body_length));
         let sequence = Some(sender.next_serial().0);
         let lend = |memory: &Memory| Lent::new(memory, &self.holding, sequence, plain);
-        if self.inline {
+        if self.inline || !may_lend(endpoint, out.memory.as_ref()) {
             put_inline(sender, endpoint, lend, message.flatbuffer, &out.header, out.memory.as_ref())?;
         } else {
             put(sender, endpoint, pool, lend, message.flatbuffer, message.pairs, out.memory.as_ref())?;
@@ -316,6 +320,9 @@ impl Connection {
             return Err(error);
         }
         result?;
+        if self.orphaned {
+            return Ok(());
+        }
         if let Some(returns) = self.endpoint.take_returns() {
             // Whoever gets nothing more is not looked at by a sender: it has to speak up.
             self.returns = Some(returns);
@@ -368,6 +375,12 @@ fn put(
     Ok(())
 }
 
+/// Whether the subscriber can be lent this. What is somebody else's is lent to those alone that keep it as it is if this process
+/// dies; the others are sent it, which is never wrong.
+fn may_lend(endpoint: &mut dyn Endpoint, memory: Option<&Memory>) -> bool {
+    !memory.is_some_and(Memory::is_relayed) || endpoint.lends_on()
+}
+
 /// As [`put`], with the body behind its message: from the block into the socket.
 fn put_inline(
     sender: &mut Sender<Lent>,
@@ -382,7 +395,11 @@ fn put_inline(
         put_nothing(sender, endpoint, flatbuffer);
         return Ok(());
     };
-    let parts = lending::parts(header, &lend(memory))?;
+    let lent = lend(memory);
+    let parts = match memory {
+        Memory::Block(_) => lending::parts(header, &lent)?,
+        Memory::Relayed(relayed) => handed_on::parts(relayed, &lent),
+    };
     let tag = sender.before_body(flatbuffer, length, endpoint);
     endpoint.body(tag, parts);
     Ok(())

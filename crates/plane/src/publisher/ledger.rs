@@ -71,6 +71,8 @@ pub enum Standing {
     Ended,
     /// As `Ended`, because it freed nothing for too long.
     Evicted,
+    /// It is gone, and somebody reads still to whom it had handed on what it held.
+    Orphaned,
 }
 
 impl Standing {
@@ -80,6 +82,7 @@ impl Standing {
             Self::Active => "active",
             Self::Ended => "ended",
             Self::Evicted => "evicted",
+            Self::Orphaned => "orphaned",
         }
     }
 }
@@ -181,6 +184,11 @@ impl Lent {
         self.0.sequence
     }
 
+    /// What it keeps.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
     /// Bytes of the block.
     pub(super) fn bytes(&self) -> u64 {
         self.0.memory.len()
@@ -190,23 +198,22 @@ impl Lent {
 /// The bytes of one buffer of what is lent, for a subscriber that is sent them.
 pub(super) struct Buffer {
     lent: Lent,
-    index: usize,
     offset: usize,
     length: usize,
 }
 
 impl Lent {
-    /// The bytes of buffer `index`, which `span` describes. `None` when they do not all lie in its memory.
-    pub(super) fn buffer(&self, index: usize, span: &Span) -> Option<Buffer> {
+    /// The bytes of a buffer in a block. `None` when they do not all lie in one.
+    pub(super) fn buffer(&self, span: &Span) -> Option<Buffer> {
         let (offset, length) = (usize::try_from(span.offset).ok()?, usize::try_from(span.length).ok()?);
-        self.0.memory.bytes(index, offset, length)?;
-        Some(Buffer { lent: self.clone(), index, offset, length })
+        self.0.memory.bytes(offset, length)?;
+        Some(Buffer { lent: self.clone(), offset, length })
     }
 }
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        self.lent.0.memory.bytes(self.index, self.offset, self.length).unwrap_or_default()
+        self.lent.0.memory.bytes(self.offset, self.length).unwrap_or_default()
     }
 }
 

@@ -91,7 +91,7 @@ fn is_missing(error: &MemoryError) -> bool {
 }
 
 /// Zeros between the buffers of a body.
-static PADDING: [u8; ALIGN] = [0; ALIGN];
+pub(super) static PADDING: [u8; ALIGN] = [0; ALIGN];
 
 /// The header as subscribers get it: the buffers one behind the other, each at a multiple of 64. So they are sent; what lies
 /// between them in their block is not. Where they are lent, their addresses say where they are.
@@ -112,9 +112,9 @@ pub(super) fn packed_header(header: &BatchHeader) -> BatchHeader {
 /// When a buffer does not lie in the body's memory.
 pub(super) fn parts(header: &BatchHeader, lent: &Lent) -> Result<Vec<Bytes>, ProtocolError> {
     let mut parts = Vec::with_capacity(2 * header.buffers.len());
-    for (index, span) in header.buffers.iter().enumerate().filter(|(_, span)| span.length > 0) {
+    for span in header.buffers.iter().filter(|span| span.length > 0) {
         let outside = || ProtocolError::Layout { what: "body", detail: "a buffer lies outside its memory".into() };
-        let buffer = lent.buffer(index, span).ok_or_else(outside)?;
+        let buffer = lent.buffer(span).ok_or_else(outside)?;
         let length = span.length as usize;
         parts.push(Bytes::from_owner(buffer));
         match length.next_multiple_of(ALIGN) - length {
@@ -140,14 +140,14 @@ pub(crate) fn bytes_of(
 /// The buffers of a body as arrow-rs has them, none of them copied.
 pub(crate) fn buffers_of(header: &BatchHeader, memory: Option<&Memory>) -> Result<Vec<Buffer>, ProtocolError> {
     let lent = memory.map(|memory| Lent::new(memory, &Arc::default(), None, None));
-    let buffer = |(index, span): (usize, &Span)| match &lent {
+    let buffer = |span: &Span| match &lent {
         Some(lent) if span.length > 0 => {
             let outside = || ProtocolError::Layout { what: "body", detail: "a buffer lies outside its memory".into() };
-            lent.buffer(index, span).map(|buffer| Buffer::from(Bytes::from_owner(buffer))).ok_or_else(outside)
+            lent.buffer(span).map(|buffer| Buffer::from(Bytes::from_owner(buffer))).ok_or_else(outside)
         }
         _ => Ok(Buffer::from(Vec::<u8>::new())),
     };
-    header.buffers.iter().enumerate().map(buffer).collect()
+    header.buffers.iter().map(buffer).collect()
 }
 
 #[cfg(test)]

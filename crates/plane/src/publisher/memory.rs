@@ -1,8 +1,8 @@
 //! A publisher's memory: blocks on demand, and segments that are given up again.
 //!
 //! A segment leaves in two steps, because subscribers have it mapped and know it by its number: every subscriber that
-//! knows it is told ([`Connection::retire`]), and when the last of them has acknowledged that, or is gone, the pool
-//! lets go of it and may use its number again.
+//! knows it is told ([`Connection::retire`]), and the pool lets go of its memory; when the last of them has acknowledged that, or is
+//! gone, its number may be used again. So nobody waits for a subscriber that is stopped.
 
 use std::{
     collections::BTreeMap,
@@ -58,8 +58,8 @@ impl Publisher {
         self.retire(idle);
     }
 
-    /// Gives back memory that was not needed for a while, as of `now`, for whoever has a clock. Segments that subscribers know
-    /// go when the last of these has acknowledged that, or is gone.
+    /// Gives back memory that was not needed for a while, as of `now`, for whoever has a clock. Of segments that subscribers know,
+    /// the memory goes when these have let go of their mappings as well.
     pub fn shrink_as_of(&self, now: Instant) {
         let idle = self.idle_segments(|| now);
         self.retire(idle);
@@ -88,6 +88,10 @@ impl Publisher {
                 self.release(segment);
             } else {
                 state.retiring.insert(segment, told);
+                let pool = self.pool.clone();
+                recycle::later(move || {
+                    pool.give_up_segment(segment);
+                });
             }
         }
         self.flush_queued(&mut state);

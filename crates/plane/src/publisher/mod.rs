@@ -22,8 +22,8 @@ mod report;
 mod talk;
 mod waiting;
 
+pub(crate) use self::admission::Admission;
 pub use self::{
-    admission::Admission,
     ledger::{LeaseStatistics, Standing, SubscriberStatistics},
     lending::Lending,
     native::PackOutcome,
@@ -266,6 +266,7 @@ impl Publisher {
         self.stop_listening(&mut state);
         let connections = std::mem::take(&mut state.connections);
         state.closed = true;
+        connections.values().for_each(Connection::abandon);
         if let Some(lane) = self.lane.upgrade() {
             state.clock.take().inspect(|clock| clock.forget(&lane));
             for connection in connections.values() {
@@ -378,12 +379,15 @@ impl Publisher {
     fn remove(&self, state: &mut State, id: ConnectionId) {
         let Some(mut connection) = state.connections.remove(&id) else { return };
         if let Some(lane) = self.lane.upgrade() {
-            connection.forget(&lane);
             if connection.leave() {
                 lane.emit(self.id, Event::Left(id));
             }
+            if connection.outlives(&lane) {
+                state.connections.insert(id, connection);
+            } else {
+                connection.forget(&lane);
+            }
         }
-        drop(connection);
         self.recount(state);
         self.acknowledged(state, id, None);
         self.waiting.end();

@@ -156,8 +156,13 @@ impl Publisher {
     /// Where buffers of a body lie, for subscribers. `None` when they cannot be told.
     #[allow(clippy::option_option, reason = "a body without bytes has no memory, and can be told of")]
     fn memory_of(self: &Arc<Self>, body: &Arc<Body>, buffers: &[(usize, usize)]) -> Option<Option<Memory>> {
-        let mut relayed =
-            Relayed { _body: Arc::clone(body), addresses: vec![0; buffers.len()], bytes: 0, segments: Vec::new() };
+        let mut relayed = Relayed {
+            body: Arc::clone(body),
+            buffers: buffers.to_vec(),
+            addresses: vec![0; buffers.len()],
+            bytes: 0,
+            segments: Vec::new(),
+        };
         for ((start, length), address) in
             buffers.iter().zip(&mut relayed.addresses).filter(|((_, length), _)| *length > 0)
         {
@@ -165,6 +170,8 @@ impl Publisher {
                 return None;
             }
             let (mapping, offset) = body.lent_at(*start, *length)?;
+            // Its owner has to know of those behind this process, or would take it for free when this process dies.
+            mapping.keepers().onward()?;
             let known = relayed.segments.iter().find(|s| Arc::ptr_eq(&s.mapping, mapping)).map(|s| s.number);
             let number = match known {
                 Some(number) => number,

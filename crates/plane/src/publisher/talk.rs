@@ -50,7 +50,7 @@ impl Talk {
                 let ticket = Ticket::parse(body, &self.topic, ext_tag.is_some())?;
                 let sender = Sender::new(SenderConfig { free_tag: TAGS.free_data, ext_tag });
                 self.phase = match ticket {
-                    Ticket::Batches(_) => Phase::Streaming(sender),
+                    Ticket::Batches { .. } => Phase::Streaming(sender),
                     Ticket::Statistics => Phase::Ended(sender),
                 };
                 self.asked = Some(ticket);

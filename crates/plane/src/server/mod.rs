@@ -171,6 +171,6 @@ fn uri_of(listener: &dyn Listener) -> Result<String, PlaneError> {
     let address = listener.address();
     match address.strip_prefix("shm://") {
         Some(path) => Ok(topic::uri(std::path::Path::new(path), "", &crate::Lending::of_this_process()?)),
-        None => Ok(topic::remote_uri(&address)),
+        None => topic::remote_uri(&address, listener.parameters()),
     }
 }

@@ -18,9 +18,9 @@ use super::{
     uri_of,
 };
 use crate::{
-    Admission, Lane, PlaneError, Request,
-    publisher::door::Door,
-    ticket::{BAD_TICKET, TICKET_LIMIT, fields_behind},
+    Lane, PlaneError,
+    publisher::{Admission, door::Door},
+    ticket::{BAD_TICKET, TICKET_LIMIT, Ticket, of_server},
     topic::TAGS,
 };
 
@@ -187,10 +187,16 @@ impl Reception {
         }
         let Some((tag, body)) = words.first else { return };
         match self.read(tag, &body) {
+<<<<<<< HEAD
             Ok((wanted, stands, request)) => {
                 let half = Half { wanted, ticket: body, rest: words.rest };
                 let Some((endpoint, rest)) = state.whole(id, half, lane) else { return };
                 let admission = Admission { endpoint, extended: wanted.extended, request, rest };
+=======
+            Ok((wanted, stands, asked)) => {
+                let Some(endpoint) = state.whole(id, wanted, body, lane) else { return };
+                let admission = Admission { endpoint, extended: wanted.extended, asked, rest: words.rest };
+>>>>>>> plane
                 match stands.offer() {
                     Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
                     Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
@@ -215,16 +221,16 @@ impl Reception {
     }
 
     /// What a first message asks for.
-    fn read(&self, tag: u64, body: &[u8]) -> Result<(Wanted, Stands, Option<Request>), Why> {
+    fn read(&self, tag: u64, body: &[u8]) -> Result<(Wanted, Stands, Ticket), Why> {
         let Some(wanted) = Wanted::of(tag) else {
             return Err(Why::Strange(format!("a first message with the tag {tag:#x}")));
         };
         if body.len() > TICKET_LIMIT {
             return Err(Why::Strange(format!("a ticket of {} bytes", body.len())));
         }
-        let (ticket, request) = fields_behind(body, wanted.extended).map_err(|e| Why::Strange(e.to_string()))?;
+        let (ticket, asked) = of_server(body, wanted.extended).map_err(|e| Why::Strange(e.to_string()))?;
         let stands = self.desk.tickets.lock().redeem(ticket, None).map_err(Why::Refused)?;
-        Ok((wanted, stands, request))
+        Ok((wanted, stands, asked))
     }
 }
 

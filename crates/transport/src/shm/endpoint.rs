@@ -15,13 +15,14 @@ use bytes::Bytes;
 
 use super::{
     input::{Input, Item},
+    keeper::{Bereaved, Keeper},
     lent::{Lent, segment_number},
     listener::check_peer,
-    output::{Flushed, Output},
+    output::{Flushed, Offered, Output},
 };
 use crate::{
     Endpoint, Inbox, Loan, Progress, TransportError,
-    frame::{Kind, MAX_PAYLOAD, MAX_REPLY},
+    frame::{Kind, MAX_DESCRIPTORS, MAX_PAYLOAD, MAX_REPLY, MAX_REPLY_DESCRIPTORS},
     stream::Read,
 };
 
@@ -44,6 +45,12 @@ pub struct ShmEndpoint {
     has_returns: bool,
     stopped: Flushed,
     peer: Option<u32>,
+    /// Whether a server's peer gets keepers.
+    keeps: bool,
+    /// A server's end of this connection's, from the first segment on.
+    keeper: Option<Keeper>,
+    /// The other end, until it goes with that segment.
+    given: Option<Arc<OwnedFd>>,
     /// Once what is queued is out, the peer reads an end.
     ending: bool,
 }
@@ -61,13 +68,13 @@ impl ShmEndpoint {
     /// Takes a connected socket and checks whose process is at its other end.
     pub(super) fn new(socket: OwnedFd, side: Side) -> Result<Self, TransportError> {
         let peer = check_peer(&socket)?;
-        let (longest, lent) = match side {
-            Side::Server => (MAX_REPLY, None),
-            Side::Client => (MAX_PAYLOAD, Some(Lent::default())),
+        let (longest, most, lent) = match side {
+            Side::Server => (MAX_REPLY, MAX_REPLY_DESCRIPTORS, None),
+            Side::Client => (MAX_PAYLOAD, MAX_DESCRIPTORS, Some(Lent::default())),
         };
         Ok(Self {
             socket,
-            input: Input::new(longest, side == Side::Client),
+            input: Input::new(longest, most, side == Side::Client),
             output: Output::default(),
             announced: HashSet::new(),
             retiring: HashSet::new(),
@@ -76,6 +83,9 @@ impl ShmEndpoint {
             has_returns: false,
             stopped: Flushed::All,
             peer,
+            keeps: false,
+            keeper: None,
+            given: None,
             ending: false,
         })
     }
@@ -84,6 +94,21 @@ impl ShmEndpoint {
     pub fn pair() -> Result<(Self, Self), TransportError> {
         let (a, b) = crate::system::stream_pair().map_err(|e| TransportError::io("socketpair", e))?;
         Ok((Self::new(a, Side::Client)?, Self::new(b, Side::Client)?))
+    }
+
+    /// Whether the peer has this connection's keeper with what it is lent. Where there are no descriptors left when the first segment is
+    /// to go, it never gets one.
+    fn is_kept(&mut self) -> bool {
+        if self.keeps && self.keeper.is_none() {
+            match Keeper::new() {
+                Ok((keeper, given)) => (self.keeper, self.given) = (Some(keeper), Some(Arc::new(given))),
+                Err(error) => {
+                    self.keeps = false;
+                    tracing::warn!(%error, "a subscriber gets no keeper: what others lent is copied for it");
+                }
+            }
+        }
+        self.keeper.is_some()
     }
 
     fn map_returns(&mut self) -> Result<(), TransportError> {
@@ -119,12 +144,9 @@ impl ShmEndpoint {
                     inbox.greeting(uri)?;
                 }
                 Kind::Segment => {
-                    let descriptor = self.input.take_descriptor();
-                    self.lent.as_mut().ok_or_else(lends_nothing)?.map(
-                        header.tag,
-                        self.input.bytes(payload),
-                        descriptor,
-                    )?;
+                    let lent = self.lent.as_mut().ok_or_else(lends_nothing)?;
+                    let payload = self.input.bytes(payload).to_vec();
+                    lent.map(header.tag, &payload, || self.input.take_descriptor())?;
                     self.output.reply(Kind::SegmentAcknowledged, header.tag);
                 }
                 Kind::SegmentAcknowledged => {
@@ -269,15 +291,31 @@ impl Endpoint for ShmEndpoint {
             TransportError::io("lending a block", std::io::Error::other("it does not lie in shared memory"))
         })?;
         self.announced.insert(number);
-        self.output.segment(number, segment.len(), segment);
+        let keepers = self.is_kept().then(|| Offered { own: self.given.take(), passed: Vec::new() });
+        self.output.segment(number, segment.len(), segment, keepers);
         Ok(())
     }
 
     fn lend_on(&mut self, number: u16, segment: &Arc<Mapping>) -> Result<(), TransportError> {
+        let passed = segment.keepers().onward().filter(|_| self.is_kept());
+        let passed = passed.ok_or(TransportError::Unsupported { scheme: "shm", what: "handing on this segment" })?;
         if self.announced.insert(number) {
-            self.output.segment(number, segment.len(), segment.clone());
+            let keepers = Offered { own: self.given.take(), passed };
+            self.output.segment(number, segment.len(), segment.clone(), Some(keepers));
         }
         Ok(())
+    }
+
+    fn keep(&mut self) {
+        self.keeps = true;
+    }
+
+    fn lends_on(&mut self) -> bool {
+        self.is_kept()
+    }
+
+    fn outlive(&mut self) -> Option<Box<dyn Endpoint>> {
+        Some(Box::new(Bereaved::new(self.keeper.take()?, self.peer)))
     }
 
     fn retire(&mut self, segment: u16) -> bool {

@@ -13,19 +13,18 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, recvms
 
 use crate::{
     TransportError,
-    frame::{HEADER, Header, Kind, MAX_BODY},
+    frame::{HEADER, Header, Kind, MAX_BODY, MAX_DESCRIPTORS},
     stream::{Buffer, Read, SHORT, read_body},
     system::{RECEIVING, keep_from_children},
 };
-
-/// Most descriptors that may wait for their frame. Ours come one at a time.
-const MAX_DESCRIPTORS: usize = 4;
 
 pub(super) struct Input {
     /// Longest payload of a frame.
     longest: usize,
     /// Whether bodies may follow frames.
     takes_bodies: bool,
+    /// Most descriptors that may wait for their frame.
+    most: usize,
     buffer: Buffer,
     descriptors: VecDeque<OwnedFd>,
     /// A body that has not arrived as a whole, and its tag. While there is one, the buffer is read empty.
@@ -41,9 +40,10 @@ pub(super) enum Item {
 }
 
 impl Input {
-    /// Nothing read yet; frames of up to `longest` bytes are taken, and bodies behind them where `takes_bodies`.
-    pub(super) fn new(longest: usize, takes_bodies: bool) -> Self {
-        Self { longest, takes_bodies, buffer: Buffer::default(), descriptors: VecDeque::new(), body: None }
+    /// Nothing read yet; frames of up to `longest` bytes are taken, with up to `most` descriptors, and bodies behind them where
+    /// `takes_bodies`.
+    pub(super) fn new(longest: usize, most: usize, takes_bodies: bool) -> Self {
+        Self { longest, takes_bodies, most, buffer: Buffer::default(), descriptors: VecDeque::new(), body: None }
     }
 
     /// Reads once.
@@ -80,7 +80,7 @@ impl Input {
         if received.flags.contains(ReturnFlags::CTRUNC) {
             return Err(TransportError::Framing("more descriptors came than any frame has".into()));
         }
-        if self.descriptors.len() > MAX_DESCRIPTORS {
+        if self.descriptors.len() > self.most {
             return Err(TransportError::Framing("descriptors that no frame asked for".into()));
         }
         let bytes = received.bytes;

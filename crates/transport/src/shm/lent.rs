@@ -4,9 +4,9 @@
 
 use std::{collections::HashMap, os::fd::OwnedFd, ptr::NonNull, sync::Arc};
 
-use arrowlane_memory::shared::Mapping;
+use arrowlane_memory::shared::{Keepers, Mapping};
 
-use crate::{Loan, TransportError};
+use crate::{Loan, TransportError, system::is_pipe};
 
 /// Most segments that one peer may have lent at a time.
 const MAX_SEGMENTS: usize = 1024;
@@ -14,23 +14,38 @@ const MAX_SEGMENTS: usize = 1024;
 #[derive(Default)]
 pub(super) struct Lent {
     segments: HashMap<u16, Arc<Mapping>>,
+    /// This connection's.
+    keeper: Option<Arc<OwnedFd>>,
 }
 
 impl Lent {
-    pub(super) fn map(&mut self, tag: u64, payload: &[u8], descriptor: Option<OwnedFd>) -> Result<(), TransportError> {
+    /// Maps a segment. `descriptors` gives those that came, in their order.
+    pub(super) fn map(
+        &mut self,
+        tag: u64,
+        payload: &[u8],
+        mut descriptors: impl FnMut() -> Option<OwnedFd>,
+    ) -> Result<(), TransportError> {
         let number = segment_number(tag)?;
-        let descriptor =
-            descriptor.ok_or_else(|| TransportError::Framing("a segment came without its descriptor".into()))?;
-        let length = <[u8; 8]>::try_from(payload)
-            .map(u64::from_le_bytes)
-            .map_err(|_| TransportError::Framing("a segment's payload must be its length in 8 bytes".into()))?;
+        let missing = || TransportError::Framing("a segment came without its descriptors".into());
+        let descriptor = descriptors().ok_or_else(missing)?;
+        let (length, own, passed) = read(payload)?;
+        let mut keeper = || {
+            let keeper = descriptors().ok_or_else(missing)?;
+            let fits = is_pipe(&keeper).then(|| Arc::new(keeper));
+            fits.ok_or_else(|| TransportError::Framing("a keeper is not the end of a pipe".into()))
+        };
+        if own {
+            self.keeper = Some(keeper()?);
+        }
+        let passed = (0..passed).map(|_| keeper()).collect::<Result<Vec<_>, _>>()?;
         if self.segments.contains_key(&number) {
             return Err(TransportError::Framing(format!("segment {number} was lent twice without being retired")));
         }
         if self.segments.len() >= MAX_SEGMENTS {
             return Err(TransportError::Framing(format!("more than {MAX_SEGMENTS} segments were lent")));
         }
-        let mapping = Mapping::open(descriptor, length)?;
+        let mapping = Mapping::open(descriptor, length)?.kept_by(Keepers::new(self.keeper.clone(), passed));
         self.segments.insert(number, Arc::new(mapping));
         Ok(())
     }
@@ -57,6 +72,24 @@ impl Lent {
         // SAFETY: offset ≤ end ≤ the mapping's length, which was just checked, so the pointer stays inside it.
         let pointer: NonNull<u8> = unsafe { base.add(offset) };
         Ok(Loan { pointer, length: length_here, mapping: Some((Arc::clone(mapping), offset)), owner: None })
+    }
+}
+
+/// A segment's length, whether the connection's keeper came, and how many others did.
+fn read(payload: &[u8]) -> Result<(u64, bool, u32), TransportError> {
+    let wrong = || TransportError::Framing("a segment's payload must be its length, and its keepers' numbers".into());
+    let (length, keepers) = payload.split_first_chunk().ok_or_else(wrong)?;
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).ok();
+    let (own, passed) = match keepers.len() {
+        0 => (Some(0), Some(0)),
+        8 => (number(&keepers[..4]), number(&keepers[4..])),
+        _ => (None, None),
+    };
+    match (own, passed) {
+        (Some(own @ 0..=1), Some(passed)) if passed as usize <= Keepers::MOST => {
+            Ok((u64::from_le_bytes(*length), own == 1, passed))
+        }
+        _ => Err(wrong()),
     }
 }
 

@@ -8,6 +8,7 @@
 mod endpoint;
 mod folder;
 mod input;
+mod keeper;
 mod lent;
 mod listener;
 mod output;

@@ -12,7 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, send, sendmsg};
 
 use crate::{
     TransportError,
-    frame::{Header, Kind},
+    frame::{Header, Kind, MAX_DESCRIPTORS},
     stream::{Gather, SMALL},
     system::QUIETLY,
 };
@@ -21,14 +21,20 @@ use crate::{
 /// flight count against a limit of the user's, not of the process's.
 #[derive(Default)]
 pub(super) struct Output {
-    gather: Gather<Option<Descriptor>>,
+    gather: Gather<Vec<Descriptor>>,
     unacknowledged: usize,
     /// Answers put out since the queue was last empty.
     replies: usize,
 }
 
-/// Something whose descriptor travels with a run's first byte.
+/// Something whose descriptor travels with a run's first byte, perhaps with others.
 pub(super) type Descriptor = Arc<dyn AsFd + Send + Sync>;
+
+/// The keepers that go with a segment.
+pub(super) struct Offered {
+    pub(super) own: Option<Arc<OwnedFd>>,
+    pub(super) passed: Vec<Arc<OwnedFd>>,
+}
 
 /// What stopped [`Output::flush`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +51,8 @@ pub(super) enum Flushed {
 
 /// Where bytes go, with a descriptor or without.
 pub(super) trait Outlet {
-    /// As many of the bytes as there is room for; the descriptor goes with the first of them. There is one part at least.
-    fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize>;
+    /// As many of the bytes as there is room for; the descriptors go with the first of them. There is one part at least.
+    fn put(&self, parts: &[IoSlice<'_>], descriptors: &[Descriptor]) -> rustix::io::Result<usize>;
 }
 
 impl Output {
@@ -78,14 +84,22 @@ impl Output {
         if self.gather.queued() == 0 { 0 } else { self.replies }
     }
 
-    /// Lends a segment of `length` bytes.
-    pub(super) fn segment(&mut self, number: u16, length: usize, segment: Descriptor) {
-        self.gather.begin(Some(segment));
-        self.frame(Kind::Segment, u64::from(number), &[&(length as u64).to_le_bytes()]);
+    /// Lends a segment of `length` bytes. The peer that knows of keepers gets them as well: this connection's, if it comes with
+    /// this segment, and those that the segment came with.
+    pub(super) fn segment(&mut self, number: u16, length: usize, segment: Descriptor, keepers: Option<Offered>) {
+        let length = (length as u64).to_le_bytes();
+        let mut descriptors = vec![segment];
+        let counts = keepers.map(|Offered { own, passed }| {
+            let counts = [u32::from(own.is_some()).to_le_bytes(), (passed.len() as u32).to_le_bytes()].concat();
+            descriptors.extend(own.into_iter().chain(passed).map(|keeper| keeper as Descriptor));
+            counts
+        });
+        self.gather.begin(descriptors);
+        self.frame(Kind::Segment, u64::from(number), &[&length, &counts.unwrap_or_default()]);
     }
 
     pub(super) fn returns(&mut self, page: OwnedFd) {
-        self.gather.begin(Some(Arc::new(page)));
+        self.gather.begin(vec![Arc::new(page)]);
         self.frame(Kind::Returns, 0, &[]);
     }
 
@@ -109,14 +123,14 @@ impl Output {
 
     pub(super) fn flush(&mut self, outlet: &impl Outlet) -> Result<Flushed, TransportError> {
         let unacknowledged = &mut self.unacknowledged;
-        let stopped = self.gather.flush(|parts, descriptor| {
-            if descriptor.is_some() && *unacknowledged > 0 {
+        let stopped = self.gather.flush(|parts, descriptors| {
+            if !descriptors.is_empty() && *unacknowledged > 0 {
                 return Ok(ControlFlow::Break(Flushed::Acknowledgement));
             }
             loop {
-                match outlet.put(parts, descriptor.as_ref()) {
+                match outlet.put(parts, descriptors) {
                     Ok(sent) => {
-                        if descriptor.take().is_some() {
+                        if !std::mem::take(descriptors).is_empty() {
                             *unacknowledged += 1;
                         }
                         return Ok(ControlFlow::Continue(sent));
@@ -138,18 +152,18 @@ impl Output {
 }
 
 impl Outlet for OwnedFd {
-    fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
-        let Some(descriptor) = descriptor else {
+    fn put(&self, parts: &[IoSlice<'_>], descriptors: &[Descriptor]) -> rustix::io::Result<usize> {
+        if descriptors.is_empty() {
             return match parts {
                 [only] => send(self, only, QUIETLY),
                 _ => sendmsg(self, parts, &mut SendAncillaryBuffer::default(), QUIETLY),
             };
-        };
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        }
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [descriptor.as_fd()];
+        let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        debug_assert!(fits, "the space was sized for one descriptor");
+        debug_assert!(fits, "the space was sized for all that a frame can have");
         sendmsg(self, parts, &mut control, QUIETLY)
     }
 }
@@ -169,9 +183,9 @@ mod tests {
     }
 
     impl Outlet for Crowded {
-        fn put(&self, parts: &[IoSlice<'_>], descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+        fn put(&self, parts: &[IoSlice<'_>], descriptors: &[Descriptor]) -> rustix::io::Result<usize> {
             self.asked.set(self.asked.get() + 1);
-            if descriptor.is_some() && self.refusals.get() > 0 {
+            if !descriptors.is_empty() && self.refusals.get() > 0 {
                 self.refusals.set(self.refusals.get() - 1);
                 return Err(rustix::io::Errno::TOOMANYREFS);
             }
@@ -184,7 +198,7 @@ mod tests {
         let mut output = Output::default();
         let outlet = Crowded { refusals: Cell::new(2), asked: Cell::new(0) };
         output.frame(Kind::Metadata, 0, &[b"before"]);
-        output.segment(1, 4096, Arc::new(Segment::create(1).unwrap()));
+        output.segment(1, 4096, Arc::new(Segment::create(1).unwrap()), None);
         output.frame(Kind::Metadata, 0, &[b"after"]);
         assert_eq!(output.flush(&outlet).unwrap(), Flushed::InFlight);
         assert_eq!(outlet.asked.get(), 2, "for what comes before, and for the descriptor");
@@ -198,7 +212,7 @@ mod tests {
     struct Narrow(usize, std::cell::RefCell<Vec<u8>>);
 
     impl Outlet for Narrow {
-        fn put(&self, parts: &[IoSlice<'_>], _descriptor: Option<&Descriptor>) -> rustix::io::Result<usize> {
+        fn put(&self, parts: &[IoSlice<'_>], _descriptors: &[Descriptor]) -> rustix::io::Result<usize> {
             let all = parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
             let taken = all.len().min(self.0);
             self.1.borrow_mut().extend_from_slice(&all[..taken]);

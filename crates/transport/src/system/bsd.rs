@@ -97,7 +97,7 @@ impl Poller {
     fn writing(&self, raw: RawFd, key: u64, interest: Interest) -> Result<(), Errno> {
         match interest {
             Interest::ReadWrite => self.0.change(EventFilter::Write(raw), EventFlags::ADD, key),
-            Interest::Read => match self.0.change(EventFilter::Write(raw), EventFlags::DELETE, key) {
+            Interest::Read | Interest::End => match self.0.change(EventFilter::Write(raw), EventFlags::DELETE, key) {
                 Err(Errno::NOENT) => Ok(()),
                 other => other,
             },
@@ -229,6 +229,16 @@ pub(crate) fn internet_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (one, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
     Ok((made(one)?, made(other)?))
+}
+
+/// What is lent over connections is kept by this; nothing is lent here.
+pub(crate) fn liveness() -> Result<(OwnedFd, OwnedFd), Errno> {
+    Err(Errno::NOTSUP)
+}
+
+/// Whether a descriptor that came from a peer is the end of a pipe: none of those that are expected is.
+pub(crate) fn is_pipe(_descriptor: impl AsFd) -> bool {
+    false
 }
 
 /// The next connection, as a socket that does not block.

@@ -16,6 +16,7 @@ use rustix::{
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, accept_with, socket_with, socketpair, sockopt,
     },
+    pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with},
     time::{
         ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime, timerfd_create,
         timerfd_settime,
@@ -93,6 +94,8 @@ fn flags(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::Read => epoll::EventFlags::IN,
         Interest::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+        // Errors are always told of.
+        Interest::End => epoll::EventFlags::empty(),
     }
 }
 
@@ -193,6 +196,19 @@ pub(crate) fn internet_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 /// Two unix stream sockets, connected.
 pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+/// A pipe whose writing end is ready, with an error, when no copy of the reading end is open in any process. The smallest:
+/// all of a user's pipes together have a limit in pages.
+pub(crate) fn liveness() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let _ = fcntl_setpipe_size(&writing, 1); // rounded up to a page; a larger one is as good
+    Ok((writing, reading))
+}
+
+/// Whether a descriptor that came from a peer is the end of a pipe. Asks no file system, which might not answer.
+pub(crate) fn is_pipe(descriptor: impl AsFd) -> bool {
+    fcntl_getpipe_size(descriptor).is_ok()
 }
 
 /// The next connection, as a socket that does not block.

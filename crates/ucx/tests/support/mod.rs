@@ -147,15 +147,16 @@ pub fn connect(transport: &UcxTransport, listener: &mut dyn Listener) -> (Box<dy
     let mut server = server.expect("it was accepted before");
     // What is left of the handshake: an answer to a message that makes the way once is behind all of it.
     client.tagged(1, &[b"there"]);
-    client.flush().expect("sent");
-    while at_server.messages.is_empty() {
-        wait(&[server.descriptor()]);
-        server.receive(1 << 20, &mut at_server).expect("received");
-    }
     server.tagged(1, &[b"back"]);
-    server.flush().expect("sent");
-    while at_client.messages.len() < 2 {
-        wait(&[client.descriptor()]);
+    loop {
+        let flushed = client.flush().expect("sent") && server.flush().expect("sent");
+        if flushed && !at_server.messages.is_empty() && at_client.messages.len() > 1 {
+            break;
+        }
+        if flushed {
+            wait(&[client.descriptor(), server.descriptor()]);
+        }
+        server.receive(1 << 20, &mut at_server).expect("received");
         client.receive(1 << 20, &mut at_client).expect("received");
     }
     while readable(&*server) || readable(&*client) {

@@ -170,12 +170,17 @@ impl Connection {
         if self.flight.batches == 0 {
             return None;
         }
-        let active = if self.evicted { Standing::Evicted } else { Standing::Ended };
+        let standing = match () {
+            () if self.takes_part() => Standing::Active,
+            () if self.orphaned => Standing::Orphaned,
+            () if self.evicted => Standing::Evicted,
+            () => Standing::Ended,
+        };
         Some(SubscriberStatistics {
             id,
             pid: self.endpoint.peer(),
             policy: self.policy,
-            standing: if self.takes_part() { Standing::Active } else { active },
+            standing,
             sent: self.ledger.sent,
             sent_bytes: sender.sent_bytes(),
             dropped: self.ledger.dropped,

@@ -9,6 +9,10 @@ use crate::{PlaneError, publisher::talk::Phase};
 impl Connection {
     /// Takes back what the subscriber noted, and forgets what it has taken in. Whether there was anything.
     pub(in crate::publisher) fn collect(&mut self) -> Result<bool, PlaneError> {
+        if self.orphaned {
+            // Its descriptor says so as well, when the loop comes past.
+            self.receive()?;
+        }
         let mut any = false;
         if let (Some(returns), Phase::Streaming(sender) | Phase::Ended(sender)) =
             (&mut self.returns, &mut self.talk.phase)
