@@ -15,7 +15,7 @@ afterEach(() => services.clear());
 async function askingForSplit(server: Server): Promise<Client> {
   const options = { headers: [], locations: "split", deadline: 10_000 };
   const connected = await addon().connectFlight(server.control as string, options);
-  return new Client(server.control as string, connected.get());
+  return new Client(server.control as string, connected.get(), undefined);
 }
 
 /** The halves of a server's URIs: their tags are those of the shape with two locations, which a client may ask for. */

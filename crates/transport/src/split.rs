@@ -147,9 +147,9 @@ impl Split {
         if half.ended {
             return Ok(Progress::Drained);
         }
-        let Half { uri, told, .. } = &mut *half;
+        let Half { end, uri, told, .. } = &mut *half;
         let mut own = From { key, tags: &self.tags, uri, told: told.as_ref(), inbox, any: false };
-        let result = half.end.receive(budget, &mut own);
+        let result = end.receive(budget, &mut own);
         let any = own.any;
         let progress = match result {
             Err(TransportError::Closed) => {
