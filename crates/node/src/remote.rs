@@ -40,17 +40,13 @@ pub struct ConnectTask {
 
 impl ConnectTask {
     fn connect(&self) -> Connected {
+        type Told = (Box<dyn Endpoint>, DataUri);
         match &self.uris[..] {
             [uri] => transports::connect(uri, &self.tls),
             [metadata, data] => {
-<<<<<<< HEAD
-                let told = |uri: &str| Ok::<_, PlaneError>((transports::connect(uri)?, DataUri::parse(uri)?));
+                let told =
+                    |uri: &str| Ok::<Told, PlaneError>((transports::connect(uri, &self.tls)?, DataUri::parse(uri)?));
                 Ok(Box::new(Split::client_told(told(metadata)?, told(data)?)?))
-=======
-                let (metadata, data) =
-                    (transports::connect(metadata, &self.tls)?, transports::connect(data, &self.tls)?);
-                Ok(Box::new(Split::client(metadata, data)?))
->>>>>>> plane
             }
             _ => Err(PlaneError::Closed),
         }

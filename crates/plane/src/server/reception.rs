@@ -187,16 +187,10 @@ impl Reception {
         }
         let Some((tag, body)) = words.first else { return };
         match self.read(tag, &body) {
-<<<<<<< HEAD
-            Ok((wanted, stands, request)) => {
+            Ok((wanted, stands, asked)) => {
                 let half = Half { wanted, ticket: body, rest: words.rest };
                 let Some((endpoint, rest)) = state.whole(id, half, lane) else { return };
-                let admission = Admission { endpoint, extended: wanted.extended, request, rest };
-=======
-            Ok((wanted, stands, asked)) => {
-                let Some(endpoint) = state.whole(id, wanted, body, lane) else { return };
-                let admission = Admission { endpoint, extended: wanted.extended, asked, rest: words.rest };
->>>>>>> plane
+                let admission = Admission { endpoint, extended: wanted.extended, asked, rest };
                 match stands.offer() {
                     Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
                     Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
