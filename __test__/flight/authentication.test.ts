@@ -67,7 +67,11 @@ describe("a caller", () => {
     ]) {
       expect(await codeOf(ask(call))).toBe("ERR_UNAUTHENTICATED");
     }
-    await expect(ask((client) => client.list())).rejects.toThrow("nobody knows you");
+  });
+
+  test("that is refused is told what the hook threw", async () => {
+    const { as } = await guarded();
+    await expect(as("of-eve").then((client) => client.list())).rejects.toThrow("nobody knows you");
   });
 });
 

@@ -22,11 +22,13 @@ type Connected = std::result::Result<Box<dyn Endpoint>, PlaneError>;
 #[napi]
 pub struct NativeConnection {
     endpoint: Option<Connected>,
+    /// Nothing of it goes over a network.
+    local: bool,
 }
 
 impl NativeConnection {
     pub(crate) fn of(endpoint: Box<dyn Endpoint>) -> Self {
-        Self { endpoint: Some(Ok(endpoint)) }
+        Self { endpoint: Some(Ok(endpoint)), local: false }
     }
 }
 
@@ -63,7 +65,8 @@ impl<'task> ScopedTask<'task> for ConnectTask {
     }
 
     fn resolve(&mut self, _env: &'task Env, (): ()) -> napi::Result<NativeConnection> {
-        Ok(NativeConnection { endpoint: self.connected.take() })
+        let local = self.uris.iter().all(|uri| uri.starts_with("shm:"));
+        Ok(NativeConnection { endpoint: self.connected.take(), local })
     }
 }
 
@@ -93,8 +96,9 @@ impl NativeLane {
         let endpoint = connection.endpoint.take().unwrap_or(Err(PlaneError::Closed)).map_err(plane)?;
         let terms = Terms::of(&name, &options);
         let home = &self.host.lane;
-        // What is in shared memory is read where it is needed; the network goes on while JavaScript is busy.
-        let lane = if endpoint.lends() { home } else { Native::shared().map_err(plane)?.lane() };
+        // What is in shared memory is read where it is needed; the network goes on while JavaScript is busy. One that only lends
+        // its bodies is of the network too: its descriptors would lie too deep in each other for the loop's (epoll's limit is five).
+        let lane = if connection.local && endpoint.lends() { home } else { Native::shared().map_err(plane)?.lane() };
         let subscription = Subscription::with_ticket(name, ticket.to_vec(), options.into_options(), home, lane);
         let id = subscription.id();
         let mut tables = self.host.tables.borrow_mut();

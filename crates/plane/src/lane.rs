@@ -168,7 +168,7 @@ impl Lane {
             (members.publishers.values().cloned().collect(), members.subscriptions.values().cloned().collect())
         };
         let connected = publishers.iter().filter(|publisher| publisher.has_connections());
-        let any = connected.inspect(|publisher| publisher.beat()).count() > 0 || !subscriptions.is_empty();
+        let any = connected.inspect(|publisher| publisher.beat(true)).count() > 0 || !subscriptions.is_empty();
         subscriptions.iter().for_each(|subscription| subscription.beat(self));
         any
     }

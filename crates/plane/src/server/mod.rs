@@ -97,7 +97,10 @@ impl Server {
     pub fn put(&self, name: &str, offer: Offer) {
         let stands = match offer {
             Offer::Dataset(dataset) => Stands::Dataset(dataset),
-            Offer::Topic(publisher) => Stands::Topic(Arc::downgrade(&publisher)),
+            Offer::Topic(publisher) => {
+                self.lane.beat_for(&publisher);
+                Stands::Topic(Arc::downgrade(&publisher))
+            }
         };
         let before = self.desk.shelf.lock().insert(name.to_owned(), stands);
         drop(before);
