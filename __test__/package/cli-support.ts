@@ -44,6 +44,11 @@ export class Running {
     return Buffer.concat(this.#stdout).toString().split("\n").filter(Boolean);
   }
 
+  /** The first line of standard output that was said as JSON; it has come. */
+  firstLine<T>(): T {
+    return JSON.parse(this.#lines()[0]) as T;
+  }
+
   /** Resolves when standard output contains the text; rejects when the command ends without it. */
   says(text: string): Promise<void> {
     const there = () => Buffer.concat(this.#stdout).includes(text);

@@ -220,7 +220,7 @@ export function readFlightInfo(bytes: Uint8Array): FlightInfo {
 function descriptor(what: Descriptor): { path?: string[]; command?: Uint8Array } {
   if (typeof what === "string" && what !== "") return { path: [what] };
   if (Array.isArray(what) && what.every((part) => typeof part === "string")) return { path: what };
-  const { command } = what as { command?: unknown };
+  const { command } = (what ?? {}) as { command?: unknown };
   if (command instanceof Uint8Array) return { command };
   throw new ArrowlaneError(
     "ERR_INVALID_ARGUMENT",

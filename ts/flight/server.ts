@@ -94,6 +94,7 @@ export interface Unavailable {
 
 /** How long calls of Flight that run may take to end when the server is closed, in milliseconds. */
 const GRACE = 2000;
+const LOCATIONS: readonly unknown[] = ["none", "combined", "split"];
 const DEFAULTS = { memory: 2 ** 34, batches: 64, bytes: 2 ** 28, ticketLife: 600_000 };
 
 /**
@@ -127,6 +128,10 @@ export class Server {
   async serveFlight(uri: string, options: ServeOptions): Promise<void> {
     const { inline = true, locations = "none", uploads = false, tls } = options;
     checkFlag("inline", inline);
+    if (!LOCATIONS.includes(locations)) {
+      throw new ArrowlaneError("ERR_INVALID_ARGUMENT", `locations must be one of ${LOCATIONS.join(", ")}`);
+    }
+    if (typeof uploads !== "object") checkFlag("uploads", uploads);
     checkFunction("authenticate", options.authenticate);
     const kept = typeof uploads === "object" ? uploads : {};
     const settings = {
@@ -308,7 +313,15 @@ export function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | 
     what instanceof Writer ||
     what instanceof Uint8Array ||
     (hasArrow() && (arrow().isRecordBatch(what) || arrow().isTable(what)));
-  return one ? [what as Sendable] : (what as Iterable<Sendable>);
+  if (one) return [what as Sendable];
+  const many = what as Partial<Iterable<Sendable> & AsyncIterable<Sendable>> | null | undefined;
+  if (typeof what === "object" && (many?.[Symbol.iterator] ?? many?.[Symbol.asyncIterator]) !== undefined) {
+    return what as Iterable<Sendable>;
+  }
+  throw new ArrowlaneError(
+    "ERR_INVALID_ARGUMENT",
+    "what is offered must be a batch, a table, bytes, an iterable of those, or a publisher",
+  );
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Batch } from "../batch.js";
 import type { UnknownColumns } from "../columns.js";
 import { tellOfSubscription } from "../diagnostics.js";
 import { ArrowlaneError } from "../errors.js";
-import type { LeaseOptions } from "../leases.js";
+import { type LeaseOptions, leaseTerms } from "../leases.js";
 import { checkFlag, checkObject, checkSignal } from "../options.js";
 import { type Origin, Subscription } from "../subscription.js";
 
@@ -58,6 +58,7 @@ export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterab
     checkObject("the options", options);
     checkSignal(options.signal);
     checkFlag("strictZeroCopy", options.strictZeroCopy);
+    leaseTerms(options);
     this.name = name;
     this.#find = find;
     this.#options = options;
@@ -87,6 +88,7 @@ export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterab
   async #step(): Promise<IteratorResult<Batch<T>>> {
     await this.#begin();
     while (!this.#ended) {
+      this.#unlessAborted();
       const current = this.#current ?? this.#open();
       if (current === undefined) break;
       try {
@@ -102,6 +104,14 @@ export class Transfer<T extends TypeMap = UnknownColumns> implements AsyncIterab
     }
     this.#ended = true;
     return { done: true, value: undefined };
+  }
+
+  /** What arrived before the signal and was not taken goes back. */
+  #unlessAborted(): void {
+    const { signal } = this.#options;
+    if (signal?.aborted !== true) return;
+    this.close();
+    throw signal.reason;
   }
 
   async #begin(): Promise<void> {

@@ -19,8 +19,6 @@ use crate::{CallOptions, Cancellation, Client, FlightError, Get, Message, Result
 const SCHEME: &str = "grpc";
 /// What the one tag that is there means: the ticket.
 const WANT_DATA: u64 = 1;
-/// The greeting that stands for a connection: there is nothing but `want_data`.
-const GREETING: &str = "grpc://service?want_data=1";
 /// So many bytes may wait to be read; one message of any size.
 const AHEAD: usize = 32 << 20;
 
@@ -50,7 +48,16 @@ struct Arrived {
     end: Option<Result<()>>,
 }
 
+/// What comes next.
+enum Taken {
+    Message(Message),
+    End(Result<()>),
+}
+
 impl GrpcEndpoint {
+    /// The greeting that stands for a connection: there is nothing but `want_data`.
+    pub const GREETING: &str = "grpc://service?want_data=1";
+
     /// Reads one ticket's data over the client's connection; the call begins with the ticket. With `metadata_only`, bodies come
     /// over another connection.
     ///
@@ -103,13 +110,16 @@ impl Shared {
         self.alarm.ring();
     }
 
-    fn take(&self) -> Option<Message> {
+    /// The next message, or how the stream ended, once all were taken.
+    fn take(&self) -> Option<Taken> {
         let mut arrived = self.arrived.lock();
-        let message = arrived.messages.pop_front()?;
+        let Some(message) = arrived.messages.pop_front() else {
+            return arrived.end.take().map(Taken::End);
+        };
         arrived.bytes -= message.header.len() + message.body.len();
         drop(arrived);
         self.room.notify_one();
-        Some(message)
+        Some(Taken::Message(message))
     }
 }
 
@@ -136,10 +146,20 @@ impl Endpoint for GrpcEndpoint {
     fn receive(&mut self, budget: usize, inbox: &mut dyn Inbox) -> std::result::Result<Progress, TransportError> {
         self.shared.alarm.quiet();
         if !std::mem::replace(&mut self.greeted, true) {
-            inbox.greeting(GREETING)?;
+            inbox.greeting(Self::GREETING)?;
         }
         let mut taken = 0;
-        while let Some(message) = self.shared.take() {
+        while let Some(next) = self.shared.take() {
+            let message = match next {
+                Taken::Message(message) => message,
+                Taken::End(Err(error)) => return Err(failed(&error)),
+                Taken::End(Ok(())) => {
+                    let mut end = Vec::with_capacity(5);
+                    Metadata::EndOfStream { serial: self.serial }.encode_into(&mut end);
+                    inbox.metadata(&end)?;
+                    break;
+                }
+            };
             taken += message.header.len() + message.body.len();
             if !message.header.is_empty() {
                 let serial = self.serial;
@@ -157,17 +177,7 @@ impl Endpoint for GrpcEndpoint {
                 return Ok(Progress::More);
             }
         }
-        let end = self.shared.arrived.lock().end.take();
-        match end {
-            None => Ok(Progress::Drained),
-            Some(Ok(())) => {
-                let mut end = Vec::with_capacity(5);
-                Metadata::EndOfStream { serial: self.serial }.encode_into(&mut end);
-                inbox.metadata(&end)?;
-                Ok(Progress::Drained)
-            }
-            Some(Err(error)) => Err(failed(&error)),
-        }
+        Ok(Progress::Drained)
     }
 
     fn flush(&mut self) -> std::result::Result<bool, TransportError> {

@@ -94,6 +94,7 @@ impl FlightError {
                 Code::Unimplemented => "ERR_UNSUPPORTED",
                 Code::InvalidArgument => "ERR_INVALID_ARGUMENT",
                 Code::Unavailable => "ERR_CONNECTION",
+                Code::ResourceExhausted => "ERR_OUT_OF_MEMORY",
                 _ => "ERR_REMOTE",
             },
             Self::Connect { .. } => "ERR_CONNECTION",

@@ -380,9 +380,9 @@ impl NativeClient {
         ConnectTask::beside(self.client.clone(), data, tls)
     }
 
-    /// Uploads a dataset under a name.
+    /// Uploads a dataset under a name; the object is empty then.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn put(&self, path: Vec<String>, dataset: &NativeDataset) -> Result<AsyncTask<CallTask>> {
+    pub fn put(&self, path: Vec<String>, dataset: &mut NativeDataset) -> Result<AsyncTask<CallTask>> {
         let (client, dataset) = (self.client.clone(), dataset.finished()?);
         Ok(CallTask::of(move || async move {
             let descriptor = Descriptor::Path(path);

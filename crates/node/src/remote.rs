@@ -48,17 +48,18 @@ impl ConnectTask {
     }
 
     fn connect(&self) -> Connected {
+        type Told = (Box<dyn Endpoint>, DataUri);
+        let told = |uri: &DataUri| Ok::<Told, PlaneError>((transports::connect(uri, &self.tls)?, uri.clone()));
         if let (Some(control), [data]) = (&self.control, &self.uris[..]) {
-            let data = transports::connect(&bodies_alone(&DataUri::parse(data)?)?.to_string(), &self.tls)?;
             let metadata = GrpcEndpoint::new(control.clone(), true)?;
-            return Ok(Box::new(Split::client(Box::new(metadata), data)?));
+            let metadata: Told = (Box::new(metadata), DataUri::parse(GrpcEndpoint::GREETING)?);
+            return Ok(Box::new(Split::client_told(metadata, told(&bodies_alone(&DataUri::parse(data)?)?)?)?));
         }
         match &self.uris[..] {
-            [uri] => transports::connect(uri, &self.tls),
+            [uri] => transports::connect(&DataUri::parse(uri)?, &self.tls),
             [metadata, data] => {
-                let (metadata, data) =
-                    (transports::connect(metadata, &self.tls)?, transports::connect(data, &self.tls)?);
-                Ok(Box::new(Split::client(metadata, data)?))
+                let [metadata, data] = [DataUri::parse(metadata)?, DataUri::parse(data)?];
+                Ok(Box::new(Split::client_told(told(&metadata)?, told(&data)?)?))
             }
             _ => Err(PlaneError::Closed),
         }

@@ -80,10 +80,14 @@ impl NativeText {
 }
 
 impl NativeDataset {
-    pub(crate) fn finished(&self) -> Result<Arc<Dataset>> {
-        match &self.state {
-            State::Finished(dataset) => Ok(Arc::clone(dataset)),
-            State::Begun(_) => Err(stale("finished dataset")),
+    /// What it became, once: it is not to live until JavaScript's object is collected.
+    pub(crate) fn finished(&mut self) -> Result<Arc<Dataset>> {
+        match std::mem::replace(&mut self.state, State::Begun(None)) {
+            State::Finished(dataset) => Ok(dataset),
+            begun @ State::Begun(_) => {
+                self.state = begun;
+                Err(stale("finished dataset"))
+            }
         }
     }
 }
@@ -204,9 +208,9 @@ impl NativeServer {
         AsyncTask::new(BeginTask { server: Arc::clone(&self.server), options })
     }
 
-    /// Offers a finished dataset under a name.
+    /// Offers a finished dataset under a name; the object is empty then.
     #[napi]
-    pub fn put(&self, name: String, dataset: &NativeDataset) -> Result<()> {
+    pub fn put(&self, name: String, dataset: &mut NativeDataset) -> Result<()> {
         self.server.put(&name, Offer::Dataset(dataset.finished()?));
         Ok(())
     }

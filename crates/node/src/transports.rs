@@ -68,10 +68,9 @@ pub fn listen(address: &str, tls: &Tls) -> Result<Box<dyn Listener>, PlaneError>
 }
 
 /// Starts to connect to the server that a data URI names. May block.
-pub fn connect(uri: &str, tls: &Tls) -> Result<Box<dyn Endpoint>, PlaneError> {
-    let parsed = DataUri::parse(uri)?;
-    if parsed.scheme == "tcp" && (tls.roots.is_some() || tls.server_name.is_some()) {
-        return Ok(tls.tcp()?.connect(&parsed)?);
+pub fn connect(uri: &DataUri, tls: &Tls) -> Result<Box<dyn Endpoint>, PlaneError> {
+    if uri.scheme == "tcp" && (tls.roots.is_some() || tls.server_name.is_some()) {
+        return Ok(tls.tcp()?.connect(uri)?);
     }
-    Ok(of(&parsed.scheme, uri)?.connect(&parsed)?)
+    Ok(of(&uri.scheme, &uri.to_string())?.connect(uri)?)
 }

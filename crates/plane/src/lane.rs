@@ -160,26 +160,17 @@ impl Lane {
         self.alarm.0.ring();
     }
 
-    /// Whether anybody is connected.
-    pub(crate) fn has_company(&self) -> bool {
-        let publishers: Vec<_> = {
-            let members = self.members.lock();
-            if !members.subscriptions.is_empty() {
-                return true;
-            }
-            members.publishers.values().cloned().collect()
-        };
-        publishers.iter().any(|publisher| publisher.has_connections())
-    }
-
-    /// Once a second, on lanes that are read by a thread of their own: everybody shows that they live.
-    pub(crate) fn beat(self: &Arc<Self>) {
+    /// Once a second, on lanes that are read by a thread of their own: everybody shows that they live. Whether there is
+    /// anybody to show it to.
+    pub(crate) fn beat(self: &Arc<Self>) -> bool {
         let (publishers, subscriptions): (Vec<_>, Vec<_>) = {
             let members = self.members.lock();
             (members.publishers.values().cloned().collect(), members.subscriptions.values().cloned().collect())
         };
-        publishers.iter().for_each(|publisher| publisher.beat());
+        let connected = publishers.iter().filter(|publisher| publisher.has_connections());
+        let any = connected.inspect(|publisher| publisher.beat(true)).count() > 0 || !subscriptions.is_empty();
         subscriptions.iter().for_each(|subscription| subscription.beat(self));
+        any
     }
 
     /// Has something done on this lane's thread, in its next turn. From any thread.

@@ -2,14 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
 };
 
 use arrowlane_transport::TransportError;
 use parking_lot::Mutex;
 
-use crate::{Event, Lane, PlaneError};
+use crate::{Event, Lane, PlaneError, Publisher};
 
 /// How often peers of the network are shown that this process lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -25,7 +25,11 @@ pub struct NativeLane {
 }
 
 #[derive(Default)]
-struct Handlers(Mutex<HashMap<u32, Handler>>);
+struct Handlers {
+    known: Mutex<HashMap<u32, Handler>>,
+    /// Publishers of other lanes that are offered to the network, and how often their lanes had turned.
+    afar: Mutex<Vec<(Weak<Publisher>, u64)>>,
+}
 
 impl NativeLane {
     /// This process's.
@@ -75,11 +79,19 @@ impl NativeLane {
     }
 
     pub(crate) fn handle(&self, id: u32, handler: Handler) {
-        self.handlers.0.lock().insert(id, handler);
+        self.handlers.known.lock().insert(id, handler);
+    }
+
+    /// Shows the subscribers of another lane's publisher that it lives, though that lane be busy.
+    pub(crate) fn beat_for(&self, publisher: &Arc<Publisher>) {
+        let mut afar = self.handlers.afar.lock();
+        let weak = Arc::downgrade(publisher);
+        afar.retain(|(known, _)| known.strong_count() > 0 && !known.ptr_eq(&weak));
+        afar.push((weak, 0));
     }
 
     pub(crate) fn forget(&self, id: u32) {
-        let forgotten = self.handlers.0.lock().remove(&id);
+        let forgotten = self.handlers.known.lock().remove(&id);
         drop(forgotten);
     }
 }
@@ -87,28 +99,38 @@ impl NativeLane {
 impl Handlers {
     fn run(&self, lane: &Arc<Lane>) {
         let mut events = Vec::new();
+        let mut beating = false;
         let mut next = Instant::now() + BEAT;
         loop {
             // Beats are for those who are connected; without any this thread sleeps.
-            let wait = lane.has_company().then(|| next.saturating_duration_since(Instant::now()));
-            if let Err(error) = lane.turn(wait, &mut events) {
+            let wait = next.saturating_duration_since(Instant::now());
+            if let Err(error) = lane.turn(Some(if beating { wait } else { 60 * BEAT }), &mut events) {
                 tracing::error!(%error, "the native lane cannot wait for its descriptors");
                 std::thread::sleep(BEAT);
             }
             for (id, event) in events.drain(..) {
-                let handler = self.0.lock().get(&id).cloned();
+                let handler = self.known.lock().get(&id).cloned();
                 if let Some(handler) = handler {
                     handler(event);
                 }
             }
-            let now = Instant::now();
-            if wait.is_none() {
-                next = now + BEAT;
-            } else if now >= next {
-                lane.beat();
-                next = now + BEAT;
+            if !beating || Instant::now() >= next {
+                beating = lane.beat() | self.beat_afar();
+                next = Instant::now() + BEAT;
             }
             lane.idle();
         }
+    }
+    /// Whether anybody was shown.
+    fn beat_afar(&self) -> bool {
+        let publishers: Vec<_> = self.afar.lock().iter().map(|(weak, turns)| (weak.clone(), *turns)).collect();
+        let mut any = false;
+        for (weak, mut turns) in publishers {
+            let Some(publisher) = weak.upgrade() else { continue };
+            any |= publisher.beat_from_afar(&mut turns);
+            let mut afar = self.afar.lock();
+            afar.iter_mut().filter(|(known, _)| known.ptr_eq(&weak)).for_each(|(_, known)| *known = turns);
+        }
+        any
     }
 }

@@ -60,6 +60,8 @@ pub fn bodies_alone(uri: &DataUri) -> Result<DataUri, PlaneError> {
 const LENT: &str = "shm";
 /// The scheme of a publisher whose bodies come through its socket.
 pub(crate) const INLINE: &str = "unix";
+/// The scheme of Flight's `DoGet`, whose bodies are copied on their way through gRPC.
+pub(crate) const GRPC: &str = "grpc";
 
 /// The URI that a publisher greets with.
 pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {

@@ -47,6 +47,8 @@ struct Half {
     ended: bool,
     /// Of a client's: where it led, once that is known.
     uri: Option<DataUri>,
+    /// Of a client's: the URI that it was told, whose tags count whatever the server greets with.
+    told: Option<DataUri>,
 }
 
 /// How tags of the one connection are said on the other.
@@ -74,6 +76,21 @@ impl Split {
         Self::new(metadata, data, Rewrite::Unknown)
     }
 
+    /// As [`client`](Self::client), where each connection was made by a URI that says with which tags: a server that serves
+    /// both shapes at one address greets with the tags of the other.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn client_told(
+        metadata: (Box<dyn Endpoint>, DataUri),
+        data: (Box<dyn Endpoint>, DataUri),
+    ) -> Result<Self, TransportError> {
+        let mut this = Self::client(metadata.0, data.0)?;
+        this.metadata.told = Some(metadata.1);
+        this.data.told = Some(data.1);
+        Ok(this)
+    }
+
     /// A server's end, of two connections that were accepted, greeted, and whose tickets were read and belong together. The
     /// URIs are those under which clients reached each of them.
     ///
@@ -92,7 +109,7 @@ impl Split {
         poller.add(timer.as_fd(), TIMER, Interest::Read)?;
         let half = |end: Box<dyn Endpoint>, key| {
             poller.add(end.descriptor(), key, Interest::Read)?;
-            Ok::<_, TransportError>(Half { end, key, interest: Interest::Read, ended: false, uri: None })
+            Ok::<_, TransportError>(Half { end, key, interest: Interest::Read, ended: false, uri: None, told: None })
         };
         let (metadata, data) = (half(metadata, METADATA)?, half(data, DATA)?);
         let mut this = Self { metadata, data, tags, poller, timer };
@@ -130,8 +147,9 @@ impl Split {
         if half.ended {
             return Ok(Progress::Drained);
         }
-        let mut own = From { key, tags: &self.tags, uri: &mut half.uri, inbox, any: false };
-        let result = half.end.receive(budget, &mut own);
+        let Half { end, uri, told, .. } = &mut *half;
+        let mut own = From { key, tags: &self.tags, uri, told: told.as_ref(), inbox, any: false };
+        let result = end.receive(budget, &mut own);
         let any = own.any;
         let progress = match result {
             Err(TransportError::Closed) => {
@@ -163,6 +181,7 @@ struct From<'a> {
     key: u64,
     tags: &'a Rewrite,
     uri: &'a mut Option<DataUri>,
+    told: Option<&'a DataUri>,
     inbox: &'a mut dyn Inbox,
     any: bool,
 }
@@ -184,8 +203,13 @@ impl From<'_> {
 impl Inbox for From<'_> {
     fn greeting(&mut self, uri: &str) -> Result<(), TransportError> {
         self.any = true;
-        let parsed =
+        let mut parsed =
             DataUri::parse(uri).map_err(|e| TransportError::BadUri { address: uri.into(), reason: e.to_string() })?;
+        if let Some(told) = self.told {
+            parsed.want_data = told.want_data;
+            parsed.want_data_ext = told.want_data_ext;
+            parsed.free_data = told.free_data;
+        }
         match self.uri.replace(parsed) {
             None => Ok(()),
             Some(_) => Err(TransportError::Framing("a second greeting came".into())),

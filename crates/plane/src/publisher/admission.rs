@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrowlane_dissociated::encode_schema;
 use arrowlane_transport::Endpoint;
 
-use super::{ConnectionId, Publisher, talk::Talk};
+use super::{ConnectionId, Publisher, connection::Connection, talk::Talk};
 use crate::{BatchSchema, PlaneError, ticket::Ticket};
 
 /// A subscriber that has asked, and whose question was understood.
@@ -58,14 +58,30 @@ impl Publisher {
     }
 
     /// Once a second: shows subscribers of the network that this side lives, and drops those that have shown nothing for long.
-    pub(crate) fn beat(self: &Arc<Self>) {
+    /// `listening`: whether it was read since.
+    pub(crate) fn beat(self: &Arc<Self>, listening: bool) {
         let mut state = self.state.lock();
-        let silent: Vec<_> = state.connections.iter_mut().filter_map(|(id, c)| (!c.beat()).then_some(*id)).collect();
+        let late = |(id, c): (&ConnectionId, &mut Connection)| (!c.beat(listening)).then_some(*id);
+        let silent: Vec<_> = state.connections.iter_mut().filter_map(late).collect();
         for id in silent {
             tracing::warn!(topic = self.topic, connection = id, "a subscriber gave no sign of life: it was dropped");
             self.remove(&mut state, id);
         }
         self.flush_queued(&mut state);
+    }
+
+    /// As [`beat`](Self::beat), from another thread than its lane's, whose loop may be busy. `turns`: that lane's, the last time.
+    /// Whether there is anybody to show it to.
+    pub(crate) fn beat_from_afar(self: &Arc<Self>, turns: &mut u64) -> bool {
+        let Some(lane) = self.lane.upgrade() else { return false };
+        if !self.has_connections() {
+            return false;
+        }
+        let now = lane.turn_number();
+        self.beat(std::mem::replace(turns, now) != now);
+        // Were it idle, it would not have turned by the next time.
+        lane.rouse();
+        true
     }
 
     /// Whether anybody is connected.

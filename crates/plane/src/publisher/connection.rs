@@ -153,8 +153,9 @@ impl Connection {
         }
     }
 
-    /// Shows a subscriber of the network that this side lives. `false` when it has shown nothing for too long itself.
-    pub(super) fn beat(&mut self) -> bool {
+    /// Shows a subscriber of the network that this side lives. `false` when it has shown nothing for too long itself, as far as
+    /// this side was `listening`.
+    pub(super) fn beat(&mut self, listening: bool) -> bool {
         if self.endpoint.lends() {
             // Within one machine, the socket's end says it at once.
             return true;
@@ -164,7 +165,7 @@ impl Connection {
             return true;
         }
         sender.heartbeat(&mut *self.endpoint);
-        self.silence += 1;
+        self.silence += u32::from(listening);
         self.silence <= SILENT_BEATS
     }
 

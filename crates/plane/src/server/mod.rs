@@ -13,6 +13,7 @@
 //!                                           └─▶ topic's Publisher
 //! ```
 
+mod bodies;
 mod dataset;
 mod feeder;
 mod halves;
@@ -97,7 +98,10 @@ impl Server {
     pub fn put(&self, name: &str, offer: Offer) {
         let stands = match offer {
             Offer::Dataset(dataset) => Stands::Dataset(dataset),
-            Offer::Topic(publisher) => Stands::Topic(Arc::downgrade(&publisher)),
+            Offer::Topic(publisher) => {
+                self.lane.beat_for(&publisher);
+                Stands::Topic(Arc::downgrade(&publisher))
+            }
         };
         let before = self.desk.shelf.lock().insert(name.to_owned(), stands);
         drop(before);
@@ -141,8 +145,14 @@ impl Server {
     }
 
     fn purge(&self) {
-        let expired = self.desk.tickets.lock().purge();
+        let mut tickets = self.desk.tickets.lock();
+        let expired = tickets.purge();
+        let left = !tickets.is_empty();
+        drop(tickets);
         drop(expired);
+        if left {
+            self.reception.sweep();
+        }
     }
 
     /// Listens no more and offers nothing. Transfers that go on are finished.

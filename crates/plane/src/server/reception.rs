@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 
 use super::{
     Desk,
-    halves::{Bodies, Side, Wanted, joined},
+    bodies::Bodies,
+    halves::{Half, Rest, Side, Wanted, joined, said},
     tickets::{Refused, Stands},
     uri_of,
 };
@@ -50,6 +51,8 @@ struct State {
     last: u64,
     doors: BTreeMap<u64, (Door, String)>,
     visitors: BTreeMap<u64, Visitor>,
+    /// Tickets may keep what is offered no more: they are looked through.
+    sweeping: bool,
 }
 
 /// A client that has not shown a ticket, or was refused and may still read why.
@@ -59,14 +62,15 @@ struct Visitor {
     writing: bool,
     looks: u32,
     refused: bool,
-    /// It is one half of two, and this is its ticket.
-    half: Option<(Wanted, Vec<u8>)>,
+    /// It is one half of two.
+    half: Option<Half>,
 }
 
 impl Reception {
     pub(super) fn new(lane: &Arc<Lane>, desk: Arc<Desk>) -> Result<Arc<Self>, PlaneError> {
         let timer = Timer::new()?;
-        let state = State { timer, timer_key: None, last: 0, doors: BTreeMap::new(), visitors: BTreeMap::new() };
+        let (doors, visitors) = (BTreeMap::new(), BTreeMap::new());
+        let state = State { timer, timer_key: None, last: 0, doors, visitors, sweeping: false };
         Ok(Arc::new_cyclic(|this| Self {
             lane: Arc::downgrade(lane),
             desk,
@@ -81,15 +85,25 @@ impl Reception {
         };
         let uri = uri_of(&*listener)?;
         let mut state = self.state.lock();
-        if state.timer_key.is_none() {
-            let source: Arc<dyn Source> = this.clone();
-            state.timer_key = Some(lane.reactor().watch(state.timer.as_fd(), Interest::Read, source, CLOCK)?);
-        }
+        state.wind(&lane, &this)?;
         state.last += 1;
         let token = state.last;
         let key = lane.reactor().watch(listener.descriptor(), Interest::Read, this, token)?;
         state.doors.insert(token, (Door::new(listener, key), uri.clone()));
         Ok(uri)
+    }
+
+    /// From now on tickets are let go of when they expire, until none is left.
+    pub(super) fn sweep(&self) {
+        let (Some(lane), Some(this)) = (self.lane.upgrade(), self.this.upgrade()) else { return };
+        let mut state = self.state.lock();
+        if state.sweeping || state.wind(&lane, &this).is_err() {
+            return;
+        }
+        state.sweeping = true;
+        if state.visitors.is_empty() {
+            let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
+        }
     }
 
     pub(super) fn uris(&self) -> Vec<String> {
@@ -132,7 +146,7 @@ impl Reception {
                     continue;
                 }
             };
-            if state.visitors.is_empty() {
+            if state.visitors.is_empty() && !state.sweeping {
                 let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
             }
             state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false, half: None });
@@ -147,13 +161,7 @@ impl Reception {
         let Some(visitor) = state.visitors.get_mut(&id) else { return };
         let mut words = Words { first: None, rest: Vec::new(), refused: visitor.refused };
         let received = visitor.endpoint.receive(BUDGET, &mut words);
-        if let Some((wanted, _)) = &visitor.half
-            && words.first.iter().chain(&words.rest).all(|word| wanted.is_beat(word))
-        {
-            // It lives, and waits for its other half.
-            words.first = None;
-        }
-        let Some((tag, body)) = words.first else {
+        if words.first.is_none() {
             match received {
                 Ok(_) => state.flush(id, lane),
                 Err(error) => {
@@ -164,15 +172,21 @@ impl Reception {
                 }
             }
             return;
-        };
+        }
         if let Err(error) = received {
             tracing::debug!(%error, "a client left as it showed its ticket");
             return state.show_out(id, lane);
         }
-        if state.visitors.get(&id).is_some_and(|visitor| visitor.half.is_some()) {
-            tracing::warn!("a client does not wait for its other half");
-            return state.show_out(id, lane);
+        if let Some(half) = visitor.half.as_mut() {
+            // It shows that it lives, or has what it said before read with the other half.
+            half.rest.extend(words.all());
+            if half.rest.len() > MOST_BEHIND || half.rest.iter().any(|(_, body)| body.len() > TICKET_LIMIT) {
+                tracing::warn!("a client does not wait for its other half");
+                state.show_out(id, lane);
+            }
+            return;
         }
+        let Some((tag, body)) = words.first else { return };
         match self.read(tag, &body) {
             Ok((wanted, Stands::Topic(_), _)) if wanted.side != Side::Both => {
                 // Its publisher may be on an event loop, whose descriptors cannot be nested deeper.
@@ -180,8 +194,9 @@ impl Reception {
                 state.show_out(id, lane);
             }
             Ok((wanted, stands, asked)) => {
-                let Some(endpoint) = state.whole(id, wanted, body, lane) else { return };
-                let admission = Admission { endpoint, extended: wanted.extended, asked, rest: wanted.rest(words.rest) };
+                let half = Half { wanted, ticket: body, rest: words.rest };
+                let Some((endpoint, rest)) = state.whole(id, half, lane) else { return };
+                let admission = Admission { endpoint, extended: wanted.extended, asked, rest };
                 match stands.offer() {
                     Some(super::Offer::Dataset(dataset)) => dataset.publisher().admit(admission),
                     Some(super::Offer::Topic(publisher)) => publisher.admit(admission),
@@ -222,31 +237,36 @@ impl Reception {
 impl State {
     /// The connection of a visitor who may be served; both of them, where there are to be two. `None` while the other half is
     /// missing.
-    fn whole(&mut self, id: u64, wanted: Wanted, ticket: Vec<u8>, lane: &Lane) -> Option<Box<dyn Endpoint>> {
-        let other = match wanted.side {
-            Side::Both => return self.take(id, lane),
-            Side::Bodies => return self.take(id, lane).map(|endpoint| Box::new(Bodies(endpoint)) as _),
-            Side::Metadata => Side::Data,
-            Side::Data => Side::Metadata,
-        };
-        let other = (Wanted { side: other, ..wanted }, ticket);
-        let Some(second) = self.visitors.iter().find(|(_, v)| v.half.as_ref() == Some(&other)).map(|(id, _)| *id)
-        else {
+    fn whole(&mut self, id: u64, half: Half, lane: &Lane) -> Option<(Box<dyn Endpoint>, Rest)> {
+        let Half { wanted, ticket, rest } = &half;
+        if wanted.side == Side::Both {
+            return Some((self.take(id, lane)?.endpoint, half.rest));
+        }
+        if wanted.side == Side::Bodies {
+            return Some((Box::new(Bodies(self.take(id, lane)?.endpoint)), half.rest));
+        }
+        let fits = |visitor: &Visitor| visitor.half.as_ref().is_some_and(|other| other.fits(*wanted, ticket));
+        let Some(second) = self.visitors.iter().find(|(_, v)| fits(v)).map(|(id, _)| *id) else {
             let visitor = self.visitors.get_mut(&id)?;
-            visitor.half = Some((wanted, other.1));
+            visitor.half = Some(half);
             visitor.looks = 0;
             return None;
         };
         let (this, that) = (self.take(id, lane)?, self.take(second, lane)?);
+        let before = that.half.map(|other| other.rest).unwrap_or_default();
+        let rest = said(before.into_iter().chain(rest.iter().cloned()).collect());
+        let (this, that) = (this.endpoint, that.endpoint);
         let (metadata, data) = if wanted.side == Side::Metadata { (this, that) } else { (that, this) };
-        joined(metadata, data).inspect_err(|error| tracing::warn!(%error, "two connections were not joined")).ok()
+        let joined = joined(metadata, data);
+        let whole = joined.inspect_err(|error| tracing::warn!(%error, "two connections were not joined")).ok()?;
+        Some((whole, rest))
     }
 
-    /// A visitor's connection, which is watched no more.
-    fn take(&mut self, id: u64, lane: &Lane) -> Option<Box<dyn Endpoint>> {
+    /// A visitor, whose connection is watched no more.
+    fn take(&mut self, id: u64, lane: &Lane) -> Option<Visitor> {
         let visitor = self.visitors.remove(&id)?;
         lane.reactor().forget(visitor.key, visitor.endpoint.descriptor());
-        Some(visitor.endpoint)
+        Some(visitor)
     }
 
     fn flush(&mut self, id: u64, lane: &Lane) {
@@ -269,14 +289,31 @@ impl State {
         drop(self.take(id, lane));
     }
 
-    fn look(&mut self, lane: &Lane) {
+    /// Has the timer watched.
+    fn wind(&mut self, lane: &Lane, reception: &Arc<Reception>) -> Result<(), TransportError> {
+        if self.timer_key.is_none() {
+            let source: Arc<dyn Source> = reception.clone();
+            self.timer_key = Some(lane.reactor().watch(self.timer.as_fd(), Interest::Read, source, CLOCK)?);
+        }
+        Ok(())
+    }
+
+    /// Shows out who is late. What tickets that expired stood for, to be let go of after this is unlocked.
+    fn look(&mut self, desk: &Desk, lane: &Lane) -> Vec<Stands> {
         self.timer.quiet();
         self.visitors.values_mut().for_each(|visitor| visitor.looks += 1);
         let late: Vec<_> = self.visitors.iter().filter(|(_, v)| v.looks > PATIENCE).map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.show_out(id, lane));
-        if self.visitors.is_empty() {
+        let mut expired = Vec::new();
+        if self.sweeping {
+            let mut tickets = desk.tickets.lock();
+            expired = tickets.purge();
+            self.sweeping = !tickets.is_empty();
+        }
+        if self.visitors.is_empty() && !self.sweeping {
             let _ = self.timer.every(Duration::ZERO); // valid arguments are all that it can refuse
         }
+        expired
     }
 }
 
@@ -284,10 +321,13 @@ impl Source for Reception {
     fn ready(&self, token: u64, _readiness: Readiness) {
         let Some(lane) = self.lane.upgrade() else { return };
         let mut state = self.state.lock();
-        let state = &mut *state;
         if token == CLOCK {
-            state.look(&lane);
-        } else if state.doors.contains_key(&token) {
+            let expired = state.look(&self.desk, &lane);
+            drop(state);
+            return drop(expired);
+        }
+        let state = &mut *state;
+        if state.doors.contains_key(&token) {
             self.accept(state, token, &lane);
         } else {
             self.hear(state, token, &lane);
@@ -319,6 +359,12 @@ struct Words {
     rest: Vec<(u64, Vec<u8>)>,
     /// It was refused: nothing that it says matters.
     refused: bool,
+}
+
+impl Words {
+    fn all(self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        self.first.into_iter().chain(self.rest)
+    }
 }
 
 impl Inbox for Words {

@@ -109,6 +109,10 @@ impl Tickets {
         self.minted.extract_if(|_, t| t.since.elapsed() >= life).map(|(_, t)| t.stands).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.minted.is_empty()
+    }
+
     pub(super) fn clear(&mut self) -> Vec<Stands> {
         self.minted.drain().map(|(_, t)| t.stands).collect()
     }

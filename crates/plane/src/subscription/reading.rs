@@ -16,7 +16,7 @@ use crate::{
     link::{Link, Wire},
     publisher::{clock::EVICTED, policy::NOT_PERMITTED},
     ticket::{BAD_TICKET, Ticket},
-    topic::INLINE,
+    topic::{GRPC, INLINE},
 };
 
 /// Bytes read before other connections get their turn.
@@ -139,6 +139,12 @@ impl Subscription {
                 return Err(PlaneError::CopyRequired(
                     "this publisher cannot share its memory, so batches are copied through its socket: subscribe without \
                      strictZeroCopy, or see `npx arrowlane doctor` where it runs"
+                        .into(),
+                ));
+            }
+            Arrived::Connected(GRPC) if self.options.strict => {
+                return Err(PlaneError::CopyRequired(
+                    "what comes by gRPC is copied on its way: fetch it by another transport, or without strictZeroCopy"
                         .into(),
                 ));
             }

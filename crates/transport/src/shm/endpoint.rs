@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use arrowlane_dissociated::{DataUri, Outbox};
+use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{
     Block, Pool,
     shared::{Mapping, ReturnPage, ReturnReader},
@@ -14,7 +14,6 @@ use arrowlane_memory::{
 use bytes::Bytes;
 
 use super::{
-    asked::Asked,
     input::{Input, Item},
     keeper::{Bereaved, Keeper},
     lent::{Lent, lends_nothing, segment_number},
@@ -54,8 +53,6 @@ pub struct ShmEndpoint {
     given: Option<Arc<OwnedFd>>,
     /// Once what is queued is out, the peer reads an end.
     ending: bool,
-    /// A client's, that was told with which tags to ask.
-    asked: Option<Asked>,
 }
 
 /// Which end of a connection this is.
@@ -90,13 +87,7 @@ impl ShmEndpoint {
             keeper: None,
             given: None,
             ending: false,
-            asked: None,
         })
-    }
-
-    /// Asks with the tags of this URI, whatever those are that the server greets with.
-    pub(super) fn ask_at(&mut self, uri: &DataUri) {
-        self.asked = Some(Asked::of(uri));
     }
 
     /// Two connected endpoints, for tests and for peers in one process.
@@ -150,10 +141,7 @@ impl ShmEndpoint {
                 Kind::Greeting => {
                     let uri = std::str::from_utf8(self.input.bytes(payload))
                         .map_err(|_| TransportError::Framing("the greeting is not UTF-8".into()))?;
-                    match self.asked.take() {
-                        Some(asked) => inbox.greeting(&asked.tags_in(uri)?)?,
-                        None => inbox.greeting(uri)?,
-                    }
+                    inbox.greeting(uri)?;
                 }
                 Kind::Segment => {
                     let lent = self.lent.as_mut().ok_or_else(lends_nothing)?;

@@ -5,7 +5,6 @@
 //! segment is first used. A consumer maps them privately, so that it can read what the producer writes while its own
 //! writes reach nobody (`docs/wire.md`).
 
-mod asked;
 mod endpoint;
 mod folder;
 mod input;
