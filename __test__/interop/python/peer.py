@@ -1,0 +1,81 @@
+"""The Python peer of the tests of Dissociated IPC.
+
+    peer.py write FOLDER NAME…                            datasets as IPC streams: FOLDER/NAME.arrows
+    peer.py check NAME FILE                               whether an IPC stream is that dataset
+    peer.py read NAME TICKET MANNER METADATA_URI [DATA_URI]
+    peer.py serve SCHEME one|split plain|extended         then, line by line on standard input: an order in which to serve the next client
+    peer.py lies                                          their names, as JSON
+"""
+
+import json
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+
+def read(name, ticket, manner, metadata, data=None):
+    import samples
+    from reader import MANNERS, Reader, Refused
+
+    ways = {"with_credits", "miserly", "cancelling"}
+    try:
+        reader = Reader(metadata, data, ticket.encode(), extended=manner in ways or manner == "refused")
+        if manner == "refused":
+            reader.message()
+        else:
+            MANNERS[manner](reader)
+    except EOFError:
+        return say(closed=True)
+    except Refused as error:
+        return say(error=str(error))
+    schema, batches = reader.assembler.batches()
+    if "cancelled" not in reader.counts:
+        samples.same(name, schema, batches)
+    reader.close()
+    say(**reader.counts)
+
+
+def serve(scheme, shape, kind):
+    from server import Server
+
+    server = Server(scheme, shape == "split", kind == "extended")
+    say(uris=server.uris)
+    for line in sys.stdin:
+        order = line.strip()
+        say(ready=order)
+        try:
+            server.serve(order)
+            say(served=order)
+        except (EOFError, ConnectionError):
+            say(left=order)
+
+
+def main(command, *arguments):
+    if command == "write":
+        import samples
+
+        folder, *names = arguments
+        for name in names:
+            samples.write(name, os.path.join(folder, f"{name}.arrows"))
+        say(written=names)
+    elif command == "check":
+        import samples
+
+        samples.check(*arguments)
+        say(same=True)
+    elif command == "lies":
+        import server
+
+        say(lies=[f.__name__ for f in server.LIES], tcp=[f.__name__ for f in server.TCP_LIES])
+    else:
+        {"read": read, "serve": serve}[command](*arguments)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
