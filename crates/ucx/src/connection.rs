@@ -6,7 +6,7 @@ use arrowlane_transport::TransportError;
 use arrowlane_ucx_sys::bindings as ucx;
 
 use crate::{
-    context::{Context, Long},
+    context::{Context, Devices, Long},
     receive::connection_failed,
     result::check,
     worker::Worker,
@@ -43,9 +43,10 @@ impl Connection {
         attributes.field_mask = u64::from(ucx::UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ID);
         // SAFETY: the request is alive, and the struct is written.
         let status = unsafe { (context.library.ucp.ucp_conn_request_query)(request, &mut attributes) };
-        let same = status == ucx::UCS_OK && attributes.client_id == context.client_id();
+        let client = Some(attributes.client_id).filter(|_| status == ucx::UCS_OK);
+        let same = client.is_some_and(|client| context.is_release_of(client));
         let long = if same { Long::Announced } else { Long::Pieces };
-        let context = &Context::shared(context.library, context.reach, long)?;
+        let context = &Context::shared(context.library, context.reach, long, Devices::of(client))?;
         Self::new(context, |params| {
             params.field_mask |= u64::from(ucx::UCP_EP_PARAM_FIELD_CONN_REQUEST);
             params.conn_request = request;
