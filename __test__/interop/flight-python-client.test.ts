@@ -9,6 +9,10 @@ const peers = new Peers();
 afterEach(() => peers.clear());
 afterAll(() => peers.leave());
 
+interface Rows {
+  rows: Record<string, number>;
+}
+
 const NAMES = ["numbers", "every", "replaced", "nothing"];
 const MORE = ["deltas", "zero-rows", "no-buffers", "zstd", "large"];
 
@@ -23,10 +27,8 @@ describePeers("pyarrow.flight's client", () => {
 
   test("lists, describes, fetches and uploads datasets", async () => {
     const server = await serving(NAMES, { uploads: true, data: ["shm:", "tcp://127.0.0.1:0"] });
-    const { rows } = await peers
-      .start("flight_client", "whole", server.control as string)
-      .told<{ rows: Record<string, number> }>();
-    expect(rows).toMatchObject({ numbers: 5000, every: 101, replaced: 7, nothing: 0, "zero-rows": 2000 });
+    const { rows } = await peers.peer<Rows>("flight", "whole", server.control as string);
+    expect(rows).toMatchObject({ numbers: 5000, every: 101, replaced: 8, nothing: 0, "zero-rows": 2000 });
     const offered = server.offers().map(({ name, rows: count }) => [name, count]);
     expect(offered).toContainEqual(["deltas", 16]);
     expect(offered).toContainEqual(["lz4", 10_003]);
@@ -35,9 +37,7 @@ describePeers("pyarrow.flight's client", () => {
   test("fetches what has dictionaries that grow, no rows, no buffers, or came compressed; and 100 MB at once", async () => {
     const server = await serving(MORE);
     for (const name of MORE) {
-      const { rows } = await peers
-        .start("flight_client", "get", server.control as string, name)
-        .told<{ rows: number }>();
+      const { rows } = await peers.peer<{ rows: number }>("flight", "get", server.control as string, name);
       expect(rows).toBe(server.offers().find((offer) => offer.name === name)?.rows);
     }
   });
@@ -46,13 +46,13 @@ describePeers("pyarrow.flight's client", () => {
     const [pem, key] = certificate(peers.folder);
     const tls = { certificate: readFileSync(pem, "utf8"), key: readFileSync(key, "utf8") };
     const server = await serving(NAMES, { control: "grpc+tls://localhost:0", tls, uploads: true });
-    const told = await peers.start("flight_client", "whole", server.control as string, pem).told();
+    const told = await peers.peer<Rows>("flight", "whole", server.control as string, pem);
     expect(told).toMatchObject({ rows: { numbers: 5000 } });
   });
 
   test("is told by a server that is control alone that it sends no data", async () => {
     const server = await serving(["numbers"], { inline: false });
-    const told = await peers.start("flight_client", "refused", server.control as string, "numbers").told();
-    expect(told.message).toMatch(/control/);
+    const told = await peers.peer("flight", "refused", server.control as string, "numbers");
+    expect(told.message).toMatch(/this server sends no data over gRPC/);
   });
 });

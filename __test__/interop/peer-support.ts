@@ -57,15 +57,12 @@ export class Peer extends Raw {
     if (this.lines.length <= at) throw new Error(`the peer ended: ${this.lines.join("|")}`);
     return JSON.parse(this.lines[at]) as T;
   }
-
-  /** What it says last, when it has ended well. */
-  async told<T = Record<string, unknown>>(): Promise<T> {
-    return JSON.parse(await this.fate()) as T;
-  }
 }
 
 /** What a test starts; ends with it. */
 export class Peers {
+  #worker: Peer | undefined;
+  #busy = false;
   readonly #peers: Peer[] = [];
   readonly #servers: Server[] = [];
   readonly #transfers: Transfer[] = [];
@@ -78,9 +75,15 @@ export class Peers {
     return peer;
   }
 
-  /** Runs a command of `peer.py` to its end; what it said last. */
-  peer<T = Record<string, unknown>>(...args: string[]): Promise<T> {
-    return this.start("peer", ...args).told<T>();
+  /** Has Python do something; what it said. */
+  async peer<T = Record<string, unknown>>(...command: string[]): Promise<T> {
+    this.#worker ??= new Peer("peer", "work");
+    this.#busy = true;
+    this.#worker.tell(JSON.stringify(command));
+    const told = await this.#worker.says<T & { failed?: string }>();
+    this.#busy = false;
+    if (told.failed !== undefined) throw new Error(`${command.join(" ")}: ${told.failed}`);
+    return told;
   }
 
   serves(server: Server): Server {
@@ -120,6 +123,7 @@ export class Peers {
 
   /** Ends what a test left. */
   async clear(): Promise<void> {
+    if (this.#busy) await this.#dismiss();
     for (const one of this.#transfers.splice(0)) one.close();
     for (const peer of this.#peers.splice(0)) {
       peer.process.stdin?.end();
@@ -129,8 +133,17 @@ export class Peers {
     for (const one of this.#servers.splice(0)) await one.close();
   }
 
+  async #dismiss(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#busy = false;
+    worker?.kill();
+    await worker?.ended;
+  }
+
   /** After the last test. */
-  leave(): void {
+  async leave(): Promise<void> {
+    await this.#dismiss();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -1,16 +1,10 @@
 """pyarrow.flight's client against our server; or, without it, the C++ example's client, which takes from Flight no more than where data is.
 
-    flight_client.py whole URI [ROOTS]         everything that a client of pyarrow's can ask, without knowing anything of ours
-    flight_client.py get URI NAME              one dataset by DoGet
-    flight_client.py refused URI NAME          a DoGet that the server does not do
-    flight_client.py example URI NAME          the example's client
+    whole URI [ROOTS]         everything that a client of pyarrow's can ask, without knowing anything of ours
+    get URI NAME              one dataset by DoGet
+    refused URI NAME          a DoGet that the server does not do
+    example URI NAME          the example's client
 """
-
-import json
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import pyarrow as pa
 import pyarrow.flight as flight
@@ -21,6 +15,10 @@ OPTIONS = flight.FlightCallOptions(timeout=60)
 
 
 def get(client, name):
+    return {"rows": fetched(client, name)}
+
+
+def fetched(client, name):
     info = client.get_flight_info(flight.FlightDescriptor.for_path(name), OPTIONS)
     assert [place.uri for place in info.endpoints[0].locations] == [b"arrow-flight-reuse-connection://?"], info.endpoints[0].locations
     # What every client does that knows no other transport: redeem the ticket where it came from.
@@ -50,12 +48,12 @@ def whole(client):
     for name in names:
         schema = client.get_schema(flight.FlightDescriptor.for_path(name), OPTIONS).schema
         assert schema.equals(samples.dataset(name)[0]), schema
-    rows = {name: get(client, name) for name in names}
+    rows = {name: fetched(client, name) for name in names}
     for name in ("zero-rows", "deltas", "lz4", "no-buffers"):
         put(client, name)
-        rows[name] = get(client, name)
+        rows[name] = fetched(client, name)
     put(client, "numbers", "zstd")
-    assert get(client, "numbers") == 5000
+    assert fetched(client, "numbers") == 5000
     for call, error in (
         (lambda: client.get_flight_info(flight.FlightDescriptor.for_path("none such"), OPTIONS), KeyError),
         (lambda: client.do_get(flight.Ticket(b"none such"), OPTIONS).read_all(), KeyError),
@@ -94,17 +92,10 @@ def example(client, name):
     return reader.counts
 
 
-def main(what, uri, *more):
+def run(what, uri, *more):
     arguments = {}
     if what == "whole" and more:
         arguments["tls_root_certs"] = open(more[0], "rb").read()
         more = ()
-    client = flight.connect(uri, **arguments)
-    if what == "get":
-        print(json.dumps({"rows": get(client, *more)}))
-    else:
-        print(json.dumps({"whole": whole, "refused": refused, "example": example}[what](client, *more)))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with flight.connect(uri, **arguments) as client:
+        return {"whole": whole, "get": get, "refused": refused, "example": example}[what](client, *more)

@@ -46,9 +46,8 @@ class Server(flight.FlightServerBase):
         if name in self.uploaded:
             return flight.RecordBatchStream(self.uploaded[name])
         schema, batches, options = samples.dataset(name)
-        if options is None:
-            return flight.GeneratorStream(schema, iter(batches))
-        return flight.GeneratorStream(schema, iter(batches), options=options)
+        # Not a GeneratorStream, which leaves dictionaries out.
+        return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, batches), options=options)
 
     def do_put(self, context, descriptor, reader, writer):
         name = descriptor.path[0].decode()

@@ -1,15 +1,18 @@
 """The Python peer of the tests of Dissociated IPC.
 
-    peer.py write FOLDER NAME…                            datasets as IPC streams: FOLDER/NAME.arrows
-    peer.py check NAME FILE                               whether an IPC stream is that dataset
-    peer.py read NAME TICKET MANNER METADATA_URI [DATA_URI]
     peer.py serve SCHEME one|split plain|extended         then, line by line on standard input: an order in which to serve the next client
+    peer.py work                                          then, line by line on standard input, as JSON arrays:
+        write FOLDER NAME…                                datasets as IPC streams: FOLDER/NAME.arrows
+        check NAME FILE                                   whether an IPC stream is that dataset
+        read NAME TICKET MANNER METADATA_URI [DATA_URI]
+        flight …                                          see flight_client.py
     peer.py lies                                          their names, as JSON
 """
 
 import json
 import os
 import sys
+import traceback
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -56,26 +59,45 @@ def serve(scheme, shape, kind):
             say(left=order)
 
 
-def main(command, *arguments):
-    if command == "write":
-        import samples
+def flight(what, uri, *more):
+    import flight_client
 
-        folder, *names = arguments
-        for name in names:
-            samples.write(name, os.path.join(folder, f"{name}.arrows"))
-        say(written=names)
-    elif command == "check":
-        import samples
+    say(**flight_client.run(what, uri, *more))
 
-        samples.check(*arguments)
-        say(same=True)
-    elif command == "lies":
-        import server
 
-        say(lies=[f.__name__ for f in server.LIES], tcp=[f.__name__ for f in server.TCP_LIES])
-    else:
-        {"read": read, "serve": serve}[command](*arguments)
+def write(folder, *names):
+    import samples
+
+    for name in names:
+        samples.write(name, os.path.join(folder, f"{name}.arrows"))
+    say(written=names)
+
+
+def check(name, path):
+    import samples
+
+    samples.check(name, path)
+    say(same=True)
+
+
+def lies():
+    import server
+
+    say(lies=[f.__name__ for f in server.LIES], tcp=[f.__name__ for f in server.TCP_LIES])
+
+
+COMMANDS = {f.__name__: f for f in (read, serve, flight, write, check, lies)}
+
+
+def work():
+    """Commands as they come, so that not each of them starts a Python."""
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        try:
+            COMMANDS[command](*arguments)
+        except Exception:
+            say(failed=traceback.format_exc())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    (COMMANDS | {"work": work})[sys.argv[1]](*sys.argv[2:])

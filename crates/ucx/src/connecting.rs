@@ -119,7 +119,9 @@ impl Connecting {
     fn next(&mut self) -> Result<Option<Connection>, TransportError> {
         let Some(address) = self.others.pop_front() else { return Ok(None) };
         let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()), Long::Pieces, self.devices)?;
-        let connection = Connection::connect(&context, address)?;
+        let mut connection = Connection::connect(&context, address)?;
+        // Who offers one device is one of us.
+        connection.knows_end = self.devices == Devices::One;
         watch(&self.both, connection.worker.descriptor())?;
         Ok(Some(connection))
     }

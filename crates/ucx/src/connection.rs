@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Worker,
     /// Whether [`Worker::send_end`] was called.
     pub(crate) ending: bool,
+    /// Whether the peer may know what that is. A server that does not is owed nothing when its client leaves.
+    pub(crate) knows_end: bool,
 }
 
 // SAFETY: the endpoint is its worker's, and goes with it wherever it is used.
@@ -66,12 +68,12 @@ impl Connection {
         // SAFETY: the worker is alive, what the parameters point to lives through the call, and the handler's argument outlives the worker.
         let status = unsafe { (worker.library().ucp.ucp_ep_create)(worker.raw(), &params, &mut ep) };
         check(worker.library(), "connecting over UCX", status)?;
-        Ok(Self { ep, worker, ending: false })
+        Ok(Self { ep, worker, ending: false, knows_end: true })
     }
 
-    /// Nothing follows what was sent.
+    /// Nothing follows what was sent. A peer that would not know is not told.
     pub(crate) fn send_end(&mut self) {
-        if !std::mem::replace(&mut self.ending, true) {
+        if !std::mem::replace(&mut self.ending, true) && self.knows_end {
             self.worker.send_end(self.ep);
         }
     }
