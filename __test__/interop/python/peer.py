@@ -52,11 +52,8 @@ def serve(scheme, shape, kind):
     for line in sys.stdin:
         order = line.strip()
         say(ready=order)
-        try:
-            server.serve(order)
-            say(served=order)
-        except (EOFError, ConnectionError):
-            say(left=order)
+        server.serve(order)
+        say(served=order)
 
 
 def flight(what, uri, *more):

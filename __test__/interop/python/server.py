@@ -47,6 +47,8 @@ class Server:
             ORDERS[order](control, data, parts_of(ticket))
             # The example leaves it to the client to close.
             control.ended()
+        except (EOFError, ConnectionError):
+            pass  # The client is gone.
         except KeyError:
             pass  # All that a plain server can say of a ticket that it does not know: it closes.
         finally:
@@ -60,13 +62,22 @@ def send_body(data, sequence, body):
         data.send_tagged(sequence, body)
 
 
+def finish(*links):
+    """Hands over what was sent last, unless the client has it all and is gone already."""
+    try:
+        for link in links:
+            link.flush()
+    except EOFError:
+        pass
+
+
 def interleaved(control, data, parts):
     for sequence, (header, body) in enumerate(parts):
         control.send_untagged(metadata(sequence, header))
         send_body(data, sequence, body)
     data.flush()
     control.send_untagged(metadata(len(parts), kind=END))
-    control.flush()
+    finish(control)
 
 
 def metadata_first(control, data, parts):
@@ -77,7 +88,7 @@ def metadata_first(control, data, parts):
     control.flush()
     for sequence, (_, body) in enumerate(parts):
         send_body(data, sequence, body)
-    data.flush()
+    finish(data)
 
 
 def bodies_first(control, data, parts):
@@ -88,8 +99,7 @@ def bodies_first(control, data, parts):
     for sequence, (header, _) in enumerate(parts):
         control.send_untagged(metadata(sequence, header))
     control.send_untagged(metadata(len(parts), kind=END))
-    data.flush()
-    control.flush()
+    finish(data, control)
 
 
 def without_empty_bodies(control, data, parts):
@@ -104,7 +114,7 @@ def end_is_zero(control, data, parts):
         send_body(data, sequence, body)
     data.flush()
     control.send_untagged(metadata(0, kind=END))
-    control.flush()
+    finish(control)
 
 
 def padded(control, data, parts):
@@ -121,7 +131,7 @@ def failing(control, data, parts):
         if header_type(header) == BATCH:
             break
     control.send_untagged(metadata(sequence + 1, b"ERR_DISK: the disk is gone", ERROR))
-    control.flush()
+    finish(control)
 
 
 def leaving(control, data, parts):
@@ -146,8 +156,7 @@ def lying(what):
         raw = body.to_pybytes()
         what(control, data, header, raw)
         control.send_untagged(metadata(3, kind=END))
-        data.flush()
-        control.flush()
+        finish(data, control)
 
     return serve
 
