@@ -19,6 +19,7 @@ class Link:
         self.connection = connection
         self.metadata = collections.deque()
         self.bodies = []
+        self.closed = False
 
     @staticmethod
     def connect(host, port):
@@ -75,14 +76,15 @@ class Link:
             self.read()
 
     def ended(self):
-        """Whether the other side ends, after what it still sends."""
+        """Waits until the other side ends, after what it still sends."""
         try:
-            while True:
+            while not self.closed:
                 self.read()
         except (EOFError, ConnectionResetError):
-            return True
+            pass
 
     def close(self):
+        self.closed = True
         self.connection.close()
 
 

@@ -268,7 +268,9 @@ class Link:
         return until(found, "a tagged message arrives")
 
     def ended(self):
-        return until(lambda: True if self.failure is not None else None, "the other side ends")
+        """Waits until the other side ends."""
+        if not self.closed:
+            until(lambda: True if self.failure is not None else None, "the other side ends")
 
     def close(self):
         if not self.closed:

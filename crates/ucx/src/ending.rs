@@ -38,8 +38,10 @@ static DESK: Mutex<Desk> = Mutex::new(Desk { incoming: Vec::new(), alarm: None, 
 static IDLE: Condvar = Condvar::new();
 
 /// Closes a connection when the peer has taken its end (or all that was sent, where it knows no end), or is gone, or the time is over.
-pub(crate) fn linger(connection: Connection) {
-    hand_in(Ending { connection, deadline: Instant::now() + LINGER, closing: false });
+/// A peer that was sent nothing (it was refused, say) is not made to wait for that: `has_sent`.
+pub(crate) fn linger(connection: Connection, has_sent: bool) {
+    let after = if has_sent { LINGER } else { CLOSE };
+    hand_in(Ending { connection, deadline: Instant::now() + after, closing: false });
 }
 
 /// Closes a connection.

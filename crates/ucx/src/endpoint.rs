@@ -32,7 +32,7 @@ pub struct UcxEndpoint {
     queued: usize,
     bodies: usize,
     ended: bool,
-    /// Whether the peer was sent anything that it may not have taken yet.
+    /// Whether the peer was ever sent anything.
     has_sent: bool,
 }
 
@@ -299,10 +299,9 @@ impl Drop for UcxEndpoint {
         let stands = self.stands();
         // SAFETY: taken here only, and not used after it.
         let mut connection = unsafe { ManuallyDrop::take(&mut self.connection) };
-        // Who was sent nothing is not made to wait.
-        if stands && self.has_sent && connection.worker.shared().failure().is_none() {
+        if stands && connection.worker.shared().failure().is_none() {
             connection.send_end();
-            ending::linger(connection);
+            ending::linger(connection, self.has_sent);
         } else {
             ending::close(connection);
         }
