@@ -88,8 +88,8 @@ impl Subscription {
         let extended = wire.receiver.as_ref().is_some_and(arrowlane_dissociated::Receiver::is_extended);
         let patience = if extended { SILENT_BEATS.0 } else { SILENT_BEATS.1 };
         if state.silence > patience {
-            // What is known to be missing says more than the silence.
-            let missing = wire.receiver.as_ref().and_then(arrowlane_dissociated::Receiver::missing);
+            // What the server left out says more than the silence.
+            let missing = wire.receiver.as_ref().and_then(arrowlane_dissociated::Receiver::left_out);
             drop(wire);
             let silent = || PlaneError::Silent { peer: self.topic.clone(), seconds: patience };
             let silent = missing.map_or_else(silent, PlaneError::from);
