@@ -12,7 +12,9 @@ import { Outbox } from "../outbox.js";
 import { Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
 import type { Sendable } from "../sending.js";
+import { Subscription } from "../subscription.js";
 import { Writer } from "../writer.js";
+import { Transfer } from "./transfer.js";
 
 /** How a server behaves. */
 export interface ServeOptions {
@@ -265,6 +267,8 @@ export async function filled(
   const begun = await server.begin(datasetOptions(name, options));
   const id = native(() => lane().native.openDataset(begun));
   const outbox = new Outbox(id, 0, false);
+  // Nobody else gets to see what these deliver, so nobody else would dispose it.
+  const delivered = what instanceof Transfer || what instanceof Subscription;
   try {
     if (schema !== undefined) {
       const handle = schemaHandle(arrow().schemaToJson(schema), schema);
@@ -273,6 +277,7 @@ export async function filled(
     for await (const one of each(what)) {
       signal?.throwIfAborted();
       await outbox.send(one, { signal });
+      if (delivered) (one as Batch).dispose();
     }
     return native(() => lane().native.finishDataset(id));
   } catch (error) {

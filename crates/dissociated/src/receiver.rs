@@ -1,6 +1,7 @@
 //! The receiving side of one connection.
 
 mod body;
+mod ending;
 mod event;
 mod headers;
 mod notices;

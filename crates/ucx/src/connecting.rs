@@ -16,7 +16,7 @@ use rustix::{
 
 use crate::{
     connection::Connection,
-    context::{Context, Long, Reach},
+    context::{Context, Devices, Long, Reach},
     ending,
 };
 
@@ -42,6 +42,7 @@ pub(crate) struct Connecting {
     peer: String,
     library: &'static arrowlane_ucx_sys::Library,
     others: VecDeque<SocketAddr>,
+    devices: Devices,
 }
 
 impl Connecting {
@@ -52,6 +53,7 @@ impl Connecting {
         peer: String,
         addresses: Vec<SocketAddr>,
         after: Duration,
+        devices: Devices,
     ) -> Result<(Connection, Self), TransportError> {
         let both = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| TransportError::io("epoll_create", e))?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
@@ -62,8 +64,8 @@ impl Connecting {
             .map_err(|e| TransportError::io("timerfd_settime", e))?;
         watch(&both, timer.as_fd())?;
         let deadline = Instant::now() + after;
-        let mut connecting =
-            Self { both, timer: Some(timer), deadline, after, uri: Some(uri), peer, library, others: addresses.into() };
+        let (timer, uri, others) = (Some(timer), Some(uri), addresses.into());
+        let mut connecting = Self { both, timer, deadline, after, uri, peer, library, others, devices };
         let connection = connecting.next()?.ok_or_else(|| TransportError::NotFound(connecting.peer.clone()))?;
         Ok((connection, connecting))
     }
@@ -116,8 +118,10 @@ impl Connecting {
 
     fn next(&mut self) -> Result<Option<Connection>, TransportError> {
         let Some(address) = self.others.pop_front() else { return Ok(None) };
-        let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()), Long::Pieces)?;
-        let connection = Connection::connect(&context, address)?;
+        let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()), Long::Pieces, self.devices)?;
+        let mut connection = Connection::connect(&context, address)?;
+        // Who offers one device is one of us.
+        connection.knows_end = self.devices == Devices::One;
         watch(&self.both, connection.worker.descriptor())?;
         Ok(Some(connection))
     }

@@ -6,7 +6,7 @@ use arrowlane_transport::TransportError;
 use arrowlane_ucx_sys::bindings as ucx;
 
 use crate::{
-    context::{Context, Long},
+    context::{Context, Devices, Long},
     receive::connection_failed,
     result::check,
     worker::Worker,
@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Worker,
     /// Whether [`Worker::send_end`] was called.
     pub(crate) ending: bool,
+    /// Whether the peer may know what that is. A server that does not is owed nothing when its client leaves.
+    pub(crate) knows_end: bool,
 }
 
 // SAFETY: the endpoint is its worker's, and goes with it wherever it is used.
@@ -43,9 +45,10 @@ impl Connection {
         attributes.field_mask = u64::from(ucx::UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ID);
         // SAFETY: the request is alive, and the struct is written.
         let status = unsafe { (context.library.ucp.ucp_conn_request_query)(request, &mut attributes) };
-        let same = status == ucx::UCS_OK && attributes.client_id == context.client_id();
+        let client = Some(attributes.client_id).filter(|_| status == ucx::UCS_OK);
+        let same = client.is_some_and(|client| context.is_release_of(client));
         let long = if same { Long::Announced } else { Long::Pieces };
-        let context = &Context::shared(context.library, context.reach, long)?;
+        let context = &Context::shared(context.library, context.reach, long, Devices::of(client))?;
         Self::new(context, |params| {
             params.field_mask |= u64::from(ucx::UCP_EP_PARAM_FIELD_CONN_REQUEST);
             params.conn_request = request;
@@ -65,12 +68,12 @@ impl Connection {
         // SAFETY: the worker is alive, what the parameters point to lives through the call, and the handler's argument outlives the worker.
         let status = unsafe { (worker.library().ucp.ucp_ep_create)(worker.raw(), &params, &mut ep) };
         check(worker.library(), "connecting over UCX", status)?;
-        Ok(Self { ep, worker, ending: false })
+        Ok(Self { ep, worker, ending: false, knows_end: true })
     }
 
-    /// Nothing follows what was sent.
+    /// Nothing follows what was sent. A peer that would not know is not told.
     pub(crate) fn send_end(&mut self) {
-        if !std::mem::replace(&mut self.ending, true) {
+        if !std::mem::replace(&mut self.ending, true) && self.knows_end {
             self.worker.send_end(self.ep);
         }
     }

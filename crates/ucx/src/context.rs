@@ -39,11 +39,50 @@ pub(crate) enum Long {
     Pieces,
 }
 
+/// Which of the machine's devices a connection may use. Both sides have to mean the same: others do not come together, and a client with 1.13
+/// that means one is aborted by a server that means all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// The one that it was made on. Releases before 1.14 cannot read the list of devices of later ones, so this is for peers that agreed on it: the
+    /// server's URI says [`DEVICES`], the client's id has [`ONE_DEVICE`].
+    One,
+    /// All: what UCX does unless it is told otherwise, and so everybody else.
+    All,
+}
+
+/// The parameter of a URI by which a server says that it understands connections over one device; and its value.
+pub(crate) const DEVICES: (&str, &str) = ("devices", "one");
+/// The bit of a client's id by which it says that it makes such a connection.
+const ONE_DEVICE: u64 = 1 << 39;
+/// The variable that has the last word.
+const ALL_DEVICES: &str = "UCX_CM_USE_ALL_DEVICES";
+
+impl Devices {
+    /// What a client means by its id.
+    pub(crate) fn of(client: Option<u64>) -> Self {
+        let ours = client.filter(|id| id >> 40 == OURS);
+        if ours.is_some_and(|id| id & ONE_DEVICE != 0) { Self::One } else { Self::All }
+    }
+
+    /// What the environment says, where it says something.
+    fn or_environment(self) -> Self {
+        match std::env::var(ALL_DEVICES).as_deref() {
+            Ok("n" | "no" | "off" | "0" | "N" | "No" | "NO") => Self::One,
+            Ok(_) => Self::All,
+            Err(_) => self,
+        }
+    }
+}
+
+/// How the ids of our clients begin.
+const OURS: u64 = 0x61_6C_75;
+
 /// UCX with its configuration, and without connections.
 pub(crate) struct Context {
     pub(crate) library: &'static Library,
     pub(crate) raw: ucx::ucp_context_h,
     pub(crate) reach: Reach,
+    pub(crate) devices: Devices,
 }
 
 // SAFETY: it is made with `mt_workers_shared`: its workers may be made, used and destroyed on different threads at a time.
@@ -52,26 +91,43 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    /// What clients say of themselves when they connect: who speaks here, and which release.
+    /// What clients say of themselves when they connect: who speaks here, over which devices, and which release.
     pub(crate) fn client_id(&self) -> u64 {
+        let one = if self.devices == Devices::One { ONE_DEVICE } else { 0 };
+        one | self.release()
+    }
+
+    /// Whether a client has this release.
+    pub(crate) fn is_release_of(&self, client: u64) -> bool {
+        client & !ONE_DEVICE == self.release()
+    }
+
+    fn release(&self) -> u64 {
         let version = self.library.version();
-        (0x61_6C_75 << 40) | (u64::from(version.major) << 20) | u64::from(version.minor)
+        (OURS << 40) | (u64::from(version.major) << 20) | u64::from(version.minor)
     }
 
     /// The process's context of a kind; made when it is first asked for, and kept.
-    pub(crate) fn shared(library: &'static Library, reach: Reach, long: Long) -> Result<Arc<Self>, TransportError> {
-        static CONTEXTS: Mutex<[Option<Arc<Context>>; 4]> = Mutex::new([const { None }; 4]);
+    pub(crate) fn shared(
+        library: &'static Library,
+        reach: Reach,
+        long: Long,
+        devices: Devices,
+    ) -> Result<Arc<Self>, TransportError> {
+        static CONTEXTS: Mutex<[Option<Arc<Context>>; 8]> = Mutex::new([const { None }; 8]);
+        let devices = devices.or_environment();
         let mut contexts = CONTEXTS.lock();
-        let slot = &mut contexts[2 * usize::from(reach == Reach::Network) + usize::from(long == Long::Pieces)];
+        let kind = [devices == Devices::All, reach == Reach::Network, long == Long::Pieces];
+        let slot = &mut contexts[kind.into_iter().fold(0, |slot, half| 2 * slot + usize::from(half))];
         if let Some(context) = slot {
             return Ok(Arc::clone(context));
         }
-        let context = Arc::new(Self::new(library, reach, long)?);
+        let context = Arc::new(Self::new(library, reach, long, devices)?);
         *slot = Some(Arc::clone(&context));
         Ok(context)
     }
 
-    fn new(library: &'static Library, reach: Reach, long: Long) -> Result<Self, TransportError> {
+    fn new(library: &'static Library, reach: Reach, long: Long, devices: Devices) -> Result<Self, TransportError> {
         let mut config = null_mut();
         // SAFETY: no prefix, no file: the environment is read and a configuration is written to `config`.
         let status = unsafe { (library.ucp.ucp_config_read)(null(), null(), &mut config) };
@@ -79,8 +135,9 @@ impl Context {
         let config = Config { library, raw: config };
         // Its shared memory costs ten descriptors a worker, and is not used where the death of peers is to be noticed.
         config.prefer("UCX_TLS", c"TLS", c"^sm")?;
-        // Releases before 1.14 cannot read the list of devices of later ones: a connection uses the one it was made on.
-        config.prefer("UCX_CM_USE_ALL_DEVICES", c"CM_USE_ALL_DEVICES", c"n")?;
+        if devices == Devices::One {
+            config.prefer(ALL_DEVICES, c"CM_USE_ALL_DEVICES", c"n")?;
+        }
         // The newer way to choose how messages go costs 0.4 s and 1.3 MB for each connection in 1.22, and gains nothing over TCP.
         config.prefer("UCX_PROTO_ENABLE", c"PROTO_ENABLE", c"n")?;
         if long == Long::Pieces {
@@ -99,7 +156,7 @@ impl Context {
         // SAFETY: both structs live through the call, and fields beyond the mask are not looked at.
         let status = unsafe { (library.ucp.ucp_init_version)(major, minor, &params, config.raw, &mut raw) };
         check(library, "starting UCX", status)?;
-        Ok(Self { library, raw, reach })
+        Ok(Self { library, raw, reach, devices })
     }
 }
 

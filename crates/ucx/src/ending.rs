@@ -37,9 +37,11 @@ struct Desk {
 static DESK: Mutex<Desk> = Mutex::new(Desk { incoming: Vec::new(), alarm: None, running: false });
 static IDLE: Condvar = Condvar::new();
 
-/// Closes a connection when the peer has taken its end, or is gone, or the time is over.
-pub(crate) fn linger(connection: Connection) {
-    hand_in(Ending { connection, deadline: Instant::now() + LINGER, closing: false });
+/// Closes a connection when the peer has taken its end (or all that was sent, where it knows no end), or is gone, or the time is over.
+/// A peer that was sent nothing (it was refused, say) is not made to wait for that: `has_sent`.
+pub(crate) fn linger(connection: Connection, has_sent: bool) {
+    let after = if has_sent { LINGER } else { CLOSE };
+    hand_in(Ending { connection, deadline: Instant::now() + after, closing: false });
 }
 
 /// Closes a connection.
@@ -129,7 +131,7 @@ impl Ending {
             let worked = worker.progress();
             worker.discard_all();
             if !self.closing {
-                let taken = shared.end_taken() && !shared.is_sending();
+                let taken = (shared.end_taken() || !self.connection.knows_end) && !shared.is_sending();
                 if taken || shared.failure().is_some() || now >= self.deadline {
                     worker.close(self.connection.ep);
                     self.closing = true;

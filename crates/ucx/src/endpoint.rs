@@ -32,6 +32,8 @@ pub struct UcxEndpoint {
     queued: usize,
     bodies: usize,
     ended: bool,
+    /// Whether the peer was ever sent anything.
+    has_sent: bool,
 }
 
 enum Pending {
@@ -52,6 +54,7 @@ impl UcxEndpoint {
             queued: 0,
             bodies: 0,
             ended: false,
+            has_sent: false,
         }
     }
 
@@ -64,6 +67,7 @@ impl UcxEndpoint {
     fn start(&mut self) {
         let connection = &mut *self.connection;
         while let Some(message) = self.pending.pop_front() {
+            self.has_sent |= !matches!(message, Pending::End);
             match message {
                 Pending::Metadata(bytes) => connection.worker.send_metadata(connection.ep, bytes),
                 Pending::Tagged(tag, bytes) => connection.worker.send_tagged(connection.ep, tag, bytes),
@@ -301,7 +305,7 @@ impl Drop for UcxEndpoint {
         let mut connection = unsafe { ManuallyDrop::take(&mut self.connection) };
         if stands && connection.worker.shared().failure().is_none() {
             connection.send_end();
-            ending::linger(connection);
+            ending::linger(connection, self.has_sent);
         } else {
             ending::close(connection);
         }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::{
     UcxEndpoint,
     connection::{Address, Connection},
-    context::{Context, Long, Reach},
+    context::{Context, DEVICES, Devices, Long, Reach},
     result::check,
     shared::Handle,
     worker::{Worker, handle},
@@ -35,7 +35,7 @@ unsafe impl Send for UcxListener {}
 impl UcxListener {
     /// Listens; `host` is how clients name the machine.
     pub(crate) fn bind(library: &'static Library, address: SocketAddr, host: &str) -> Result<Self, TransportError> {
-        let context: Arc<Context> = Context::shared(library, Reach::of(address.ip()), Long::Pieces)?;
+        let context: Arc<Context> = Context::shared(library, Reach::of(address.ip()), Long::Pieces, Devices::One)?;
         let worker = Worker::new(&context)?;
         let requests: Box<Requests> = Box::default();
         let bound = Address::from(address);
@@ -54,7 +54,9 @@ impl UcxListener {
         }
         check(library, "listening over UCX", status)?;
         let mut listener = Self { raw, worker, requests, address: String::new() };
-        listener.address = format!("ucx://{host}:{}", listener.port()?);
+        let (name, value) = DEVICES;
+        let devices = if context.devices == Devices::One { format!("?{name}={value}") } else { String::new() };
+        listener.address = format!("ucx://{host}:{}{devices}", listener.port()?);
         listener.worker.signal();
         Ok(listener)
     }

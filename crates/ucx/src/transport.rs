@@ -11,7 +11,11 @@ use arrowlane_transport::{Endpoint, Listener, Transport, TransportError};
 use arrowlane_ucx_sys::{Library, Search, Version, load};
 use url::Url;
 
-use crate::{UcxEndpoint, UcxListener, connecting::Connecting};
+use crate::{
+    UcxEndpoint, UcxListener,
+    connecting::Connecting,
+    context::{DEVICES, Devices},
+};
 
 /// How the transport is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +100,10 @@ impl Transport for UcxTransport {
         let addresses = resolve(host, port).map_err(|reason| bad(&reason))?;
         let library = self.library()?;
         let peer = format!("ucx://{host}:{port}");
+        let (name, value) = DEVICES;
+        let devices = if uri.extra(name) == Some(value) { Devices::One } else { Devices::All };
         let (connection, connecting) =
-            Connecting::start(library, uri.to_string(), peer, addresses, self.options.connect)?;
+            Connecting::start(library, uri.to_string(), peer, addresses, self.options.connect, devices)?;
         Ok(Box::new(UcxEndpoint::new(connection, Some(connecting))))
     }
 }

@@ -105,24 +105,28 @@ impl Get {
 pub(super) struct Answers {
     pub call: Call,
     messages: Messages,
+    /// The response began with its status: a service that has nothing to say leaves the body out.
+    told: bool,
     over: bool,
 }
 
 impl Answers {
     pub fn new(call: Call, response: Response<Body>, limits: MessageLimits) -> Self {
-        Self { call, messages: Messages::new(response.into_body(), limits), over: false }
+        let told = Status::from_header_map(response.headers()).is_some();
+        Self { call, messages: Messages::new(response.into_body(), limits), told, over: false }
     }
 
     pub async fn next(&mut self) -> Result<Option<Message>> {
         if self.over {
             return Ok(None);
         }
-        let messages = &mut self.messages;
+        let (messages, told) = (&mut self.messages, self.told);
         let result = self
             .call
             .run(async {
                 match messages.next().await {
                     Ok(Some(message)) => Ok(Some(message)),
+                    Ok(None) if told => Ok(None),
                     Ok(None) => ended(messages).map(|()| None),
                     // A stream that ends in the middle may still say why.
                     Err(Stopped::Malformed(Malformed::CutOff)) => {

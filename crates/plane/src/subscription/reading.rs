@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrowlane_dissociated::{DecodedSchema, ProtocolError, shape_of};
+use arrowlane_dissociated::{DecodedSchema, ProtocolError, Receiver, shape_of};
 use arrowlane_memory::shared::{ReturnPage, ReturnWriter};
 use arrowlane_transport::{Endpoint, Progress, Readiness, TransportError};
 
@@ -92,8 +92,9 @@ impl Subscription {
                 self.lost(state, &link, lane);
             }
             (None, Err(PlaneError::Transport(TransportError::Closed))) => {
-                let lost = PlaneError::PublisherLost { topic: self.topic.clone() };
-                self.end(state, &link, lane, Some(lost));
+                let left_out = link.wire.lock().receiver.as_ref().and_then(Receiver::left_out);
+                let lost = || PlaneError::PublisherLost { topic: self.topic.clone() };
+                self.end(state, &link, lane, Some(left_out.map_or_else(lost, PlaneError::from)));
             }
             (None, Err(error)) => self.end(state, &link, lane, Some(error)),
         }

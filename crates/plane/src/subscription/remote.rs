@@ -90,8 +90,11 @@ impl Subscription {
         let extended = wire.receiver.as_ref().is_some_and(arrowlane_dissociated::Receiver::is_extended);
         let patience = if extended { SILENT_BEATS.0 } else { SILENT_BEATS.1 };
         if state.silence > patience {
+            // What the server left out says more than the silence.
+            let missing = wire.receiver.as_ref().and_then(arrowlane_dissociated::Receiver::left_out);
             drop(wire);
-            let silent = PlaneError::Silent { peer: self.topic.clone(), seconds: patience };
+            let silent = || PlaneError::Silent { peer: self.topic.clone(), seconds: patience };
+            let silent = missing.map_or_else(silent, PlaneError::from);
             return self.end(state, &link, lane, Some(silent));
         }
         drop(state);

@@ -255,11 +255,6 @@ fn made(socket: OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Whether something written to this internet socket may not have arrived: not asked here.
-pub(crate) fn has_unsent(_socket: impl AsFd) -> bool {
-    true
-}
-
 /// Marks a received descriptor.
 pub(crate) fn keep_from_children(descriptor: &OwnedFd) {
     let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC); // no memory is shared here: it is about to be refused

@@ -12,7 +12,6 @@ use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     fs::{Stat, inotify},
     io::Errno,
-    ioctl::{Getter, Opcode, ioctl},
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, accept_with, socket_with, socketpair, sockopt,
     },
@@ -214,13 +213,6 @@ pub(crate) fn is_pipe(descriptor: impl AsFd) -> bool {
 /// The next connection, as a socket that does not block.
 pub fn accept_stream(listener: impl AsFd) -> Result<OwnedFd, Errno> {
     accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-}
-
-/// Whether the peer's system has not acknowledged all that was written to this internet socket.
-pub(crate) fn has_unsent(socket: impl AsFd) -> bool {
-    // SAFETY: TIOCOUTQ (SIOCOUTQ for sockets) stores one int, and nothing else happens.
-    let asked = unsafe { ioctl(socket, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
-    asked.is_ok_and(|bytes| bytes > 0)
 }
 
 /// Received descriptors were marked as they came.

@@ -1,8 +1,9 @@
-//! Connections that were closed on this side before their last bytes had arrived.
+//! Connections that were closed on this side before the peer closed its own.
 //!
-//! A socket that is closed while bytes of the peer come in is reset, and what was sent and has not arrived is thrown away
-//! by the system. So what is still on its way keeps its socket: what the peer says is read and forgotten until it closes
-//! its side, all has arrived, or a time is over. A thread does that, which lives as long as there is such a socket.
+//! A socket that is closed while bytes of the peer come in is reset: what was sent and has not arrived is thrown away by the
+//! system, and a peer that has all of it, but did not read it yet, fails to write (a credit, say) before it finds the end. So
+//! what the peer says is read and forgotten until it closes its side too, or a time is over. A thread does that, which lives as
+//! long as there is such a socket.
 
 use std::{
     collections::HashMap,
@@ -16,16 +17,12 @@ use parking_lot::Mutex;
 use rustix::net::{Shutdown, shutdown};
 
 use super::line::read_some;
-use crate::{
-    Interest, TransportError,
-    stream::Read,
-    system::{Poller, has_unsent},
-};
+use crate::{Interest, TransportError, stream::Read, system::Poller};
 
 /// A peer that takes longer does not read.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked whether all has arrived: nothing tells of that.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked whose time is over.
+const LOOK: Duration = Duration::from_secs(1);
 /// Sockets that may wait; beyond that, the one that waited longest is closed.
 const MANY: usize = 1024;
 
@@ -39,9 +36,9 @@ struct Waiting {
 
 static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
 
-/// To be called before a socket is closed: the connection ends as soon as what was written to it has arrived.
+/// To be called before a socket is closed: the connection ends when the peer has closed its side.
 pub(super) fn close(socket: BorrowedFd<'_>) {
-    if shutdown(socket, Shutdown::Write).is_err() || forget_input(socket) || !has_unsent(socket) {
+    if shutdown(socket, Shutdown::Write).is_err() || forget_input(socket) {
         return;
     }
     // Without a thread, or a descriptor for it, it is closed at once.
@@ -83,7 +80,7 @@ fn run(poller: &Poller) {
             waiting.sockets.remove(&key);
         }
         let now = Instant::now();
-        waiting.sockets.retain(|_, (socket, until)| now < *until && waited.is_ok() && has_unsent(&*socket));
+        waiting.sockets.retain(|_, (_, until)| now < *until && waited.is_ok());
         if waiting.sockets.is_empty() {
             *guard = None;
             return;

@@ -99,7 +99,7 @@ pub fn listen(transport: &UcxTransport) -> Box<dyn Listener> {
 }
 
 pub fn uri(listener: &dyn Listener) -> DataUri {
-    DataUri::parse(&format!("{}?want_data=1&want_data_ext=2", listener.address())).expect("a URI")
+    DataUri::parse(&format!("{}&want_data=1&want_data_ext=2", listener.address())).expect("a URI")
 }
 
 /// The next connection, after its first message.

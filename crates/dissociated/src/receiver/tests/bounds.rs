@@ -131,3 +131,15 @@ fn nothing_is_missing_of_a_stream_of_which_nothing_shows_that_there_was_more() {
     receiver.metadata(&framed(0xe0, 2, b"E: x")).unwrap();
     assert_eq!(receiver.missing(), None, "an error says enough");
 }
+
+#[test]
+fn what_is_left_out_is_known_by_the_end_alone() {
+    let mut receiver = started();
+    receiver.metadata(&framed(1, 1, &batch(&[8]))).unwrap();
+    assert_eq!((receiver.missing().is_some(), receiver.left_out()), (true, None), "the sender may have died");
+    receiver.metadata(&framed(0, 2, b"")).unwrap();
+    assert_eq!(receiver.left_out(), Some(ProtocolError::BodyMissing { serial: 1 }));
+    feed(&mut receiver, packed(1, 8)).unwrap();
+    receiver.next().unwrap();
+    assert_eq!((receiver.left_out(), receiver.next()), (None, Some(Event::End)));
+}
