@@ -1,10 +1,12 @@
 //! Messages as they arrive, in chunks of any size.
 
-use arrow_buffer::Buffer;
-use arrowlane_memory::{Growing, MemoryError};
+use arrow_buffer::{Buffer, MutableBuffer};
 use bytes::{Buf, Bytes};
 
 use super::{MAX_MESSAGE, PREFIX, field};
+
+/// What memory is taken for at once; beyond it, memory grows as bytes come. Memory that nobody wrote to costs nothing.
+const TRUSTED: usize = 64 << 20;
 
 /// The longest descriptor.
 const MAX_DESCRIPTOR: usize = 64 << 10;
@@ -48,14 +50,6 @@ pub(crate) enum Malformed {
     TooLong { what: &'static str, length: u64, limit: u64 },
     #[error("a message was cut off")]
     CutOff,
-    #[error("there is no memory for a message: {0}")]
-    NoMemory(String),
-}
-
-impl From<MemoryError> for Malformed {
-    fn from(error: MemoryError) -> Self {
-        Self::NoMemory(error.to_string())
-    }
 }
 
 /// Makes messages out of chunks. A message that arrived in part holds the memory of what arrived, and no more than was announced.
@@ -72,7 +66,7 @@ enum State {
     Key(Varint),
     Length { tag: u32, value: Varint },
     Number(Varint),
-    Payload { tag: u32, into: Growing },
+    Payload { tag: u32, into: MutableBuffer, left: usize },
     Skip { left: usize },
 }
 
@@ -175,9 +169,11 @@ impl Decoder {
                 };
                 self.settle();
             }
-            State::Payload { into, .. } => {
-                let now = into.append(chunk)?;
+            State::Payload { into, left, .. } => {
+                let now = chunk.len().min(*left);
+                into.extend_from_slice(&chunk[..now]);
                 chunk.advance(now);
+                *left -= now;
                 self.left -= now;
                 self.settle();
             }
@@ -196,9 +192,8 @@ impl Decoder {
     /// Puts a field that is whole to where it belongs.
     fn settle(&mut self) {
         match &mut self.state {
-            State::Payload { tag, into } if into.missing() == 0 => {
-                let arrived = std::mem::replace(into, Growing::new(0)).finish();
-                let buffer = Buffer::from(arrived.map(Bytes::from_owner).unwrap_or_default());
+            State::Payload { tag, into, left: 0 } => {
+                let buffer = Buffer::from(std::mem::take(into));
                 match *tag {
                     field::HEADER => self.message.header = buffer,
                     field::BODY => self.message.body = buffer,
@@ -219,7 +214,7 @@ fn next(chunk: &mut Bytes, left: &mut usize) -> u8 {
 }
 
 fn payload(tag: u32, length: usize) -> State {
-    State::Payload { tag, into: Growing::new(length) }
+    State::Payload { tag, into: MutableBuffer::with_capacity(length.min(TRUSTED)), left: length }
 }
 
 fn skip(length: u64, left: usize) -> Result<State, Malformed> {

@@ -28,9 +28,7 @@ impl Stopped {
     /// As a server tells its client.
     pub fn status(&self) -> Status {
         match self {
-            Self::Malformed(error @ (Malformed::TooLong { .. } | Malformed::NoMemory(_))) => {
-                Status::resource_exhausted(error.to_string())
-            }
+            Self::Malformed(error @ Malformed::TooLong { .. }) => Status::resource_exhausted(error.to_string()),
             Self::Malformed(error) => Status::invalid_argument(format!("no Flight message: {error}")),
             Self::Broken(status) => status.clone(),
         }
