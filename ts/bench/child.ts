@@ -8,6 +8,7 @@ import { ipc, ipcRate } from "./ipc.js";
 import { localRate, memcpy } from "./local.js";
 import { rate } from "./one-way.js";
 import { recycling } from "./recycling.js";
+import { fetch, netFetch, netOffer, offer, usage } from "./transfer.js";
 
 /** What a pair of processes is asked to do. */
 export interface Task {
@@ -25,6 +26,8 @@ export interface Task {
   /** Times to do it before measuring, and times to measure. */
   warm: number;
   rounds: number;
+  /** Where it is to be had, of what is served. */
+  uri?: string;
 }
 
 /** What a process found: microseconds at half and at 99 % of the rounds, or things per second. */
@@ -36,6 +39,11 @@ export interface Outcome {
   times?: Float64Array;
   /** Bytes of bodies that were copied. */
   copied?: number;
+  /** Seconds of processor time that it has used since it started. */
+  cpu?: number;
+  /** Where something is served; ways that there are not, with the reason. */
+  uri?: string;
+  missing?: string[];
   debug?: boolean;
 }
 
@@ -53,6 +61,11 @@ const kinds = {
   "local-rate": localRate,
   recycling,
   fan,
+  offer,
+  fetch,
+  usage,
+  "net-offer": netOffer,
+  "net-fetch": netFetch,
 };
 
 process.on("message", (task: Task) => {

@@ -1,8 +1,8 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { ArrowlaneError } from "../errors.js";
 import type { Outcome, Task } from "./child.js";
 import { Helper, type Placement, placements, socketFolder } from "./pair.js";
+import { pythonWithArrow } from "./python-side.js";
 import { type BenchOptions, bytes, print, type Row, row, spread } from "./rows.js";
 import { figures, scaled, warnOfDebug } from "./run.js";
 
@@ -78,17 +78,6 @@ export async function python(options: BenchOptions = {}): Promise<void> {
     }
   }
   print(rows, options.json === true);
-}
-
-/** The interpreter, if it has pyarrow. */
-function pythonWithArrow(asked = process.env.PYTHON || process.env.ARROWLANE_PYTHON || "python3"): string {
-  const { status, stderr, error } = spawnSync(asked, ["-c", "import pyarrow"], { encoding: "utf8" });
-  if (status === 0) return asked;
-  const why = error?.message ?? stderr.trim().split("\n").at(-1);
-  throw new ArrowlaneError(
-    "ERR_UNSUPPORTED_PLATFORM",
-    `${asked} cannot import pyarrow (${why}): name one that can with --python or in PYTHON, or \`pip install pyarrow\``,
-  );
 }
 
 type Sized = Pick<Task, "payload" | "warm" | "rounds" | "folder">;

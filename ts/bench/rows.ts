@@ -15,6 +15,8 @@ export interface Row {
   placement?: string;
   mode?: string;
   p99?: Spread;
+  /** Where rounds were paired: the median of the pairs' ratios to each peer, between what it is with 95 % certainty. */
+  interval?: Record<string, Spread>;
 }
 
 /** What a benchmark is asked for. */
@@ -25,7 +27,7 @@ export interface BenchOptions {
   repeat?: number;
   /** A factor on the number of hand-offs per round: below 1 for a quick look, above it for a steadier p99. */
   scale?: number;
-  /** The Python of `bench python`: `$PYTHON`, else `python3`. It needs pyarrow. */
+  /** The Python of `bench python` and `bench flight`: `$PYTHON`, else `python3`. It needs pyarrow. */
   python?: string;
 }
 
@@ -74,7 +76,7 @@ export function print(rows: readonly Row[], json: boolean): void {
     `${each.ours.map(short).join(" / ")} ${each.unit}`,
     each.p99 === undefined ? "" : short(each.p99[1]),
     Object.entries(each.peers)
-      .map(([name, [, median]]) => `${name} ${short(median)} (${each.ratio[name]}×)`)
+      .map(([name, [, median]]) => `${name} ${short(median)} (${each.ratio[name]}×${certainty(each, name)})`)
       .join(", "),
   ]);
   const widths = head.map((title, i) => Math.max(title.length, ...lines.map((line) => line[i].length)));
@@ -86,6 +88,11 @@ export function print(rows: readonly Row[], json: boolean): void {
         .trimEnd()}\n`,
     );
   }
+}
+
+function certainty(row: Row, name: string): string {
+  const interval = row.interval?.[name];
+  return interval === undefined ? "" : `, paired ${interval[0]} to ${interval[2]}`;
 }
 
 /** How people write a number of bytes. */

@@ -20,7 +20,10 @@ export function addBench(program: Command, stop: Stop): void {
     .description("measure, beside what others reach on this machine in the same run")
     .argument("[name]", "which; without a name, their names are listed")
     .option("--json", "print one JSON object per line")
-    .option("--python <path>", "the Python of `bench python`, with pyarrow; else $PYTHON, else python3")
+    .option(
+      "--python <path>",
+      "the Python of `bench python` and `bench flight`, with pyarrow; else $PYTHON, else python3",
+    )
     .action(async (name: string | undefined, options: Options) => {
       // Benchmarks start and end processes of their own; signals end them as usual.
       stop.unlisten();

@@ -1,27 +1,24 @@
 //! Memory for bytes that are on their way, taken as they really arrive.
 
-use std::alloc::Layout;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 
-use crate::counters::{ARRIVALS, Counter};
-use crate::error::{Limit, MemoryError};
+use crate::error::MemoryError;
 use crate::limits;
+use crate::span::Span;
 
 /// What is taken before the first byte is there; afterwards the memory is at most twice what arrived.
 const FIRST: usize = 1 << 20;
 
-/// Alignment of the first byte: what Arrow recommends, and what typed arrays over every column can do with.
-const ALIGN: usize = 64;
-
 /// Bytes that a peer announced, of which some have arrived.
 ///
-/// What a peer says costs nothing: memory is taken as bytes come, at most 1 MiB or as much again as is there, and never more
-/// than was announced. The machine's limits are read before it grows. Not shared between threads; may move.
+/// What a peer says costs nothing but address space: memory is taken as bytes come, at most 1 MiB or as much again as is there, and
+/// never more than was announced. The machine's limits are read before it grows. Not shared between threads; may move.
 #[derive(Debug)]
 pub struct Growing {
     /// `None` until the first byte is to be written.
     span: Option<Span>,
+    /// So much of the span may be written to, from its start.
+    admitted: usize,
     filled: usize,
     length: usize,
 }
@@ -36,7 +33,7 @@ pub struct Arrived {
 impl Growing {
     /// Nothing has arrived of `length` bytes, and no memory is taken.
     pub fn new(length: usize) -> Self {
-        Self { span: None, filled: 0, length }
+        Self { span: None, admitted: 0, filled: 0, length }
     }
 
     /// As [`new`](Self::new), with memory for all of it, for transports that have to know where everything goes before the first byte comes. The
@@ -47,8 +44,7 @@ impl Growing {
     pub fn whole(length: usize) -> Result<Self, MemoryError> {
         let mut growing = Self::new(length);
         if length > 0 {
-            limits::admit(length as u64)?;
-            growing.span = Some(Span::grown(None, length)?);
+            growing.admit(length)?;
         }
         Ok(growing)
     }
@@ -63,16 +59,33 @@ impl Growing {
     /// # Errors
     /// [`MemoryError::OutOfMemory`] where the machine or the cgroup has not that much left.
     pub fn spare(&mut self) -> Result<&mut [MaybeUninit<u8>], MemoryError> {
-        let capacity = self.span.as_ref().map_or(0, |span| span.layout.size());
-        if self.filled == capacity && self.missing() > 0 {
-            let wanted = capacity.saturating_mul(2).max(FIRST).min(self.length);
-            limits::admit((wanted - capacity) as u64)?;
-            self.span = Some(Span::grown(self.span.take(), wanted)?);
+        if self.filled == self.admitted && self.missing() > 0 {
+            self.admit(self.admitted.saturating_mul(2).max(FIRST).min(self.length))?;
         }
         let Some(span) = &mut self.span else { return Ok(&mut []) };
-        let room = span.layout.size() - self.filled;
-        // SAFETY: filled ≤ the allocation's size, so the pointer and the rest of it lie inside; `&mut self` keeps others away.
-        Ok(unsafe { std::slice::from_raw_parts_mut(span.start.add(self.filled).cast().as_ptr(), room) })
+        let room = self.admitted - self.filled;
+        // SAFETY: filled ≤ admitted ≤ the span's size, so pointer and room lie inside; `&mut self` keeps others away.
+        Ok(unsafe { std::slice::from_raw_parts_mut(span.start().add(self.filled).cast().as_ptr(), room) })
+    }
+
+    /// Lets so many bytes be written, from the start on.
+    fn admit(&mut self, wanted: usize) -> Result<(), MemoryError> {
+        let span = match &mut self.span {
+            Some(span) => {
+                span.grow(wanted, self.length)?;
+                span
+            }
+            none => none.insert(Span::new(wanted, self.length)?),
+        };
+        // What was written to before is no more memory than there was.
+        let written = span.written().min(self.length);
+        let wanted = wanted.max(written);
+        let fresh = wanted - self.admitted.max(written);
+        if fresh > 0 {
+            limits::admit(fresh as u64)?;
+        }
+        self.admitted = wanted;
+        Ok(())
     }
 
     /// Says that the first `bytes` of [`spare`](Self::spare) were written.
@@ -81,7 +94,10 @@ impl Growing {
     /// They were: these bytes, in the slice that `spare` returned last.
     pub unsafe fn advance(&mut self, bytes: usize) {
         self.filled += bytes;
-        debug_assert!(self.filled <= self.length);
+        debug_assert!(self.filled <= self.admitted);
+        if let Some(span) = &mut self.span {
+            span.wrote(self.filled);
+        }
     }
 
     /// Copies as many of `bytes` as are missing; how many.
@@ -114,66 +130,50 @@ impl AsRef<[u8]> for Arrived {
     fn as_ref(&self) -> &[u8] {
         let Some(span) = &self.span else { return &[] };
         // SAFETY: `finish` made sure that `length` bytes were written from `start` on, and `self` keeps them.
-        unsafe { std::slice::from_raw_parts(span.start.as_ptr(), self.length) }
-    }
-}
-
-/// An allocation of the global allocator, not empty.
-#[derive(Debug)]
-struct Span {
-    start: NonNull<u8>,
-    layout: Layout,
-    counter: &'static Counter,
-}
-
-// SAFETY: the allocation belongs to this value alone and the global allocator frees from any thread.
-unsafe impl Send for Span {}
-// SAFETY: nothing can be written through a shared reference to it.
-unsafe impl Sync for Span {}
-
-impl Span {
-    /// `size` bytes, not 0, that begin with those of `old`, which is shorter.
-    fn grown(old: Option<Self>, size: usize) -> Result<Self, MemoryError> {
-        let refused = || MemoryError::OutOfMemory { requested: size as u64, limit: 0, which: Limit::System };
-        let layout = Layout::from_size_align(size, ALIGN).map_err(|_| refused())?;
-        let start = match &old {
-            // SAFETY: the layout's size is not zero.
-            None => unsafe { std::alloc::alloc(layout) },
-            // SAFETY: it is the allocation of that layout; the new size is not zero and fits a layout of that alignment.
-            Some(span) => unsafe { std::alloc::realloc(span.start.as_ptr(), span.layout, size) },
-        };
-        let start = NonNull::new(start).ok_or_else(refused)?;
-        // The allocation went over into the new one: it must not be freed, or counted, again.
-        match old {
-            Some(old) => std::mem::forget(old),
-            None => ARRIVALS.up(),
-        }
-        Ok(Self { start, layout, counter: &ARRIVALS })
-    }
-}
-
-impl Drop for Span {
-    fn drop(&mut self) {
-        // SAFETY: `start` came from the allocator with this layout (`grown` keeps both together) and is freed here only.
-        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
-        self.counter.down();
+        unsafe { std::slice::from_raw_parts(span.start().as_ptr(), self.length) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::ALIGN;
 
     #[test]
     fn what_is_announced_takes_no_memory_and_what_arrives_at_most_twice_as_much() {
         let mut growing = Growing::new(1 << 40);
         assert!(growing.span.is_none());
-        let taken = |growing: &Growing| growing.span.as_ref().map_or(0, |span| span.layout.size());
         for piece in 1..40usize {
             assert_eq!(growing.append(&vec![piece as u8; 100_000]).unwrap(), 100_000);
-            assert!(taken(&growing) <= FIRST.max(2 * piece * 100_000), "after {piece} pieces");
+            let most = FIRST.max(2 * piece * 100_000);
+            assert!(growing.admitted <= most, "after {piece} pieces");
+            #[cfg(target_os = "linux")]
+            assert!(resident(&growing) <= most, "after {piece} pieces");
         }
         assert!(growing.finish().is_none(), "most of it never came");
+    }
+
+    /// Bytes of it that the system gave memory for.
+    #[cfg(target_os = "linux")]
+    fn resident(growing: &Growing) -> usize {
+        let page = crate::page_size();
+        let Some(span) = &growing.span else { return 0 };
+        let mut pages = vec![0u8; span.size() / page];
+        // SAFETY: the span is mapped, whole pages of it, and there is a byte for each of them.
+        let looked = unsafe { libc::mincore(span.start().as_ptr().cast(), pages.len() * page, pages.as_mut_ptr()) };
+        assert_eq!(looked, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count() * page
+    }
+
+    #[test]
+    fn a_second_body_may_lie_where_the_first_lay_and_has_bytes_of_its_own_alone() {
+        for (byte, length) in [(1u8, 5_000_000), (2, 4_900_000), (3, 5_000_000), (4, 100)] {
+            let mut growing = Growing::new(length);
+            growing.append(&vec![byte; length]).unwrap();
+            let arrived = growing.finish().unwrap();
+            assert_eq!(arrived.as_ref().len(), length);
+            assert!(arrived.as_ref().iter().all(|found| *found == byte));
+        }
     }
 
     #[test]

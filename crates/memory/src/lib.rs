@@ -41,6 +41,9 @@ pub mod shared;
 #[cfg(not(target_os = "linux"))]
 #[path = "shared/unsupported.rs"]
 pub mod shared;
+mod span;
+#[cfg(target_os = "linux")]
+mod spares;
 
 pub use error::{AllocateError, Limit, MemoryError};
 pub use growing::{Arrived, Growing};

@@ -73,12 +73,26 @@ pub struct Lane {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Wakes the loop when something happened outside of a turn, perhaps on another thread.
-struct Alarm(system::Alarm);
+struct Alarm {
+    bell: system::Alarm,
+    /// It was rung, and the turn that this leads to has not begun to look: once is enough.
+    rung: AtomicBool,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.bell.ring();
+        }
+    }
+}
 
 impl Source for Alarm {
     fn ready(&self, _token: u64, _readiness: Readiness) {
-        // What it was rung for is among the events; the count says nothing.
-        self.0.quiet();
+        // What it was rung for is among the events; the count says nothing. In this order: who rings between the two has said
+        // what for already, and this turn looks for it after both.
+        self.bell.quiet();
+        self.rung.store(false, Ordering::Release);
     }
 }
 
@@ -98,8 +112,8 @@ impl Lane {
     /// A lane for the calling thread's event loop.
     pub fn new() -> Result<Arc<Self>, PlaneError> {
         let reactor = Reactor::new()?;
-        let alarm = Arc::new(Alarm(system::Alarm::new()?));
-        reactor.watch(alarm.0.as_fd(), Interest::Read, alarm.clone(), 0)?;
+        let alarm = Arc::new(Alarm { bell: system::Alarm::new()?, rung: AtomicBool::new(false) });
+        reactor.watch(alarm.bell.as_fd(), Interest::Read, alarm.clone(), 0)?;
         let lane = Arc::new(Self {
             reactor,
             thread: std::thread::current().id(),
@@ -157,7 +171,7 @@ impl Lane {
 
     /// Makes the descriptor readable, so that [`turn`](Self::turn) is called again soon.
     pub fn rouse(&self) {
-        self.alarm.0.ring();
+        self.alarm.ring();
     }
 
     /// Once a second, on lanes that are read by a thread of their own: everybody shows that they live. Whether there is

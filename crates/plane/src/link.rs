@@ -126,11 +126,13 @@ impl Link {
         }
     }
 
-    /// Something is to be sent when the loop comes to rest.
-    pub(crate) fn flush_later(self: &Arc<Self>, lane: &Lane) {
-        if !self.dirty.swap(true, Ordering::AcqRel) {
+    /// Something is to be sent when the loop comes to rest; whether it does not know that yet.
+    pub(crate) fn flush_later(self: &Arc<Self>, lane: &Lane) -> bool {
+        let first = !self.dirty.swap(true, Ordering::AcqRel);
+        if first {
             lane.flush_later(self);
         }
+        first
     }
 
     /// Sends what is gathered. Blocks for a moment only when another thread does the same.

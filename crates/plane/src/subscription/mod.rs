@@ -200,7 +200,10 @@ impl Subscription {
             // One without bytes counts as one byte, so that it is waited for as well.
             receiver.consumed(bytes.max(1));
         }
-        if lane.is_here() { link.flush_later(&lane) } else { link.flush() }
+        // Where another thread reads, it tells the publisher as well, with what else was taken until it comes to that.
+        if link.flush_later(&lane) && !lane.is_here() {
+            lane.rouse();
+        }
     }
 
     /// Ends delivery. Batches that are held stay valid, and so does the connection until the last of them ends.

@@ -19,8 +19,10 @@ use crate::{
     topic::{GRPC, INLINE},
 };
 
-/// Bytes read before other connections get their turn.
+/// Bytes read before other connections get their turn: on an event loop, and on the thread that reads networks, where a turn costs
+/// more beside what it brings.
 const BUDGET: usize = 256 << 10;
+const NETWORK_BUDGET: usize = 1 << 20;
 
 impl Subscription {
     pub(super) fn link_ready(&self, lane: &Arc<Lane>, readiness: Readiness) {
@@ -105,7 +107,8 @@ impl Subscription {
         let mut wire = link.wire.lock();
         let Wire { endpoint: Some(endpoint), receiver, returns, .. } = &mut *wire else { return Ok(()) };
         let mut inbox = FromPublisher { receiver, wrong: None, greeted: None, scheme: endpoint.scheme() };
-        let result = endpoint.receive(BUDGET, &mut inbox);
+        let budget = if endpoint.lends() { BUDGET } else { NETWORK_BUDGET };
+        let result = endpoint.receive(budget, &mut inbox);
         let FromPublisher { wrong, greeted, .. } = inbox;
         if let Some(tags) = greeted {
             let Some(ticket) = Ticket::batches(self.asks_for(), &self.options.request, tags.policies) else {

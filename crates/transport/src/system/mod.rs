@@ -15,6 +15,6 @@ use linux as here;
 
 pub use here::{Alarm, Timer, accept_stream, coarse_clock, identity, stream_socket};
 pub(crate) use here::{
-    DEFAULT_FOLDER, LONGEST_ADDRESS, MAX_SPELLED, Poller, QUIETLY, RECEIVING, internet_socket, is_pipe, keep_from_children,
-    liveness, peer_of, socket_path, stream_pair, watch_folder,
+    DEFAULT_FOLDER, LONGEST_ADDRESS, MAX_SPELLED, Poller, QUIETLY, RECEIVING, internet_socket, is_pipe,
+    keep_from_children, liveness, peer_of, socket_path, stream_pair, watch_folder,
 };
