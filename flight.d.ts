@@ -327,6 +327,10 @@ export interface GetOptions extends ReadOptions {
 	 * `ucx`, then gRPC. One that is named alone is the only one that is tried.
 	 */
 	via?: Via | readonly Via[];
+	/**
+	 * `"grpc"`: metadata comes from the service itself, by `DoGet`, and only bodies by the ways of `via` (not by gRPC then). Servers of ours offer that.
+	 */
+	metadata?: "grpc";
 }
 /** Something to ask a service for: a dataset's name, a path of names, or bytes that the service understands. */
 export type Descriptor = string | readonly string[] | {

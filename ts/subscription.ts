@@ -14,9 +14,10 @@ import {
   wantsStacks,
   watchLeases,
 } from "./leases.js";
-import type { NativeConnection, NativeFigures, NativeSubscriptionOptions } from "./native/binding.js";
+import type { NativeFigures, NativeSubscriptionOptions } from "./native/binding.js";
 import { Kind, lane, native } from "./native/lane.js";
 import { checkFlag, checkFunction, checkObject, checkSignal } from "./options.js";
+import { type Origin, originOf } from "./origin.js";
 import { type Policy, type PolicyRequest, policyFrom, policyRequest } from "./policy.js";
 
 /** How a subscription behaves. */
@@ -71,18 +72,6 @@ interface Waiter {
   reject(error: unknown): void;
   /** Where it was asked. */
   readonly stack: Stack | undefined;
-}
-
-/** A server to ask, instead of whoever publishes a topic. */
-export interface Origin {
-  /** A data URI of the server's; or where metadata and where bodies come from. */
-  readonly uris: readonly string[];
-  /** What to show it. */
-  readonly ticket: Uint8Array;
-  /** How a server in TLS is known. */
-  readonly tls?: { roots?: string; serverName?: string } | undefined;
-  /** Makes the connection, where that is not done by the URI. */
-  open?(): NativeConnection | Promise<NativeConnection>;
 }
 
 /** A pause before another attempt at a publisher whose queue of connections is full, in milliseconds. */
@@ -373,18 +362,6 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
     if (this.#waiters.length > 0) lane().native.letGo();
     for (const { resolve } of this.#waiters.splice(0)) resolve({ done: true, value: undefined });
   }
-}
-
-/** What a data URI with a ticket in it stands for; nothing for a topic. */
-function originOf(topic: string): Origin | undefined {
-  if (typeof topic !== "string" || !/^[a-z][a-z\d+.-]*:\/\/\S*[?&]want_data=/.test(topic)) return undefined;
-  const ticket = new URL(topic).searchParams.get("ticket");
-  if (ticket === null) {
-    const message =
-      "a server's URI needs the ticket that goes with it: add &ticket=…, or use readFrom(uri, ticket)";
-    throw new ArrowlaneError("ERR_INVALID_ARGUMENT", message);
-  }
-  return { uris: [topic], ticket: new TextEncoder().encode(ticket) };
 }
 
 /**

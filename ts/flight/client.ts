@@ -8,7 +8,8 @@ import type { NativeClient, NativeText } from "../native/binding.js";
 import { lane, native } from "../native/lane.js";
 import { checkObject, checkSignal, checkWhole } from "../options.js";
 import type { Publisher } from "../publisher.js";
-import { type Origin, Subscription } from "../subscription.js";
+import type { Origin } from "../origin.js";
+import { Subscription } from "../subscription.js";
 import { checkName, filled, type Offerable, type PutOptions } from "./server.js";
 import { type Candidate, candidateOf, type ReadOptions, Transfer, type Via } from "./transfer.js";
 

@@ -5,7 +5,8 @@ import { tellOfSubscription } from "../diagnostics.js";
 import { ArrowlaneError } from "../errors.js";
 import { type LeaseOptions, leaseTerms } from "../leases.js";
 import { checkFlag, checkObject, checkSignal } from "../options.js";
-import { type Origin, Subscription } from "../subscription.js";
+import type { Origin } from "../origin.js";
+import { Subscription } from "../subscription.js";
 
 /** A way by which data comes from a server: the scheme of a data URI, or the control plane itself. */
 export type Via = "shm" | "tcp" | "ucx" | "fabric" | "grpc" | "http";

@@ -4,17 +4,18 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use arrowlane_files::json::schema_to_json;
 use arrowlane_flight::{
-    CallOptions, Client, ClientOptions, ClientTls, Credentials, Denied, Descriptor, GrpcEndpoint, Identity, Info,
-    Location, Locations, Runtime, Server as Service, ServerOptions, ServerTls, Shape, Shelf,
+    CallOptions, Client, ClientOptions, ClientTls, Credentials, Denied, Descriptor, GrpcEndpoint, Identity, Locations,
+    Runtime, Server as Service, ServerOptions, ServerTls, Shelf,
 };
 use arrowlane_plane::server::DatasetOptions;
 use napi::{Env, ScopedTask, bindgen_prelude::*};
 use napi_derive::napi;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     authenticate::{Hook, Question},
     error::{CodedError, Result, coded, node, plane, stale},
+    flight_info::describe,
     remote::{ConnectTask, NativeConnection},
     serve::{NativeDataset, NativeDatasetOptions, NativeServer, NativeText, options_of},
     transports::Tls,
@@ -22,7 +23,7 @@ use crate::{
 
 type Outcome<T> = std::result::Result<T, CodedError>;
 
-fn flight(error: arrowlane_flight::FlightError) -> CodedError {
+pub(crate) fn flight(error: arrowlane_flight::FlightError) -> CodedError {
     coded(error.code(), &error)
 }
 
@@ -274,57 +275,11 @@ pub fn connect_flight(uri: String, options: NativeClientOptions) -> AsyncTask<Cl
     AsyncTask::new(ClientTask { uri, options })
 }
 
-/// What a FlightInfo says, as JSON; wherever it comes from.
-#[napi]
-pub fn read_flight_info(bytes: Uint8Array) -> Result<String> {
-    Ok(describe(&Info::read(&bytes).map_err(flight)?).to_string())
-}
-
 fn descriptor(path: Option<Vec<String>>, command: Option<Uint8Array>) -> Descriptor {
     match command {
         Some(command) => Descriptor::Command(command.to_vec().into()),
         None => Descriptor::Path(path.unwrap_or_default()),
     }
-}
-
-fn describe(info: &Info) -> Value {
-    let endpoints = info.endpoints.iter().map(|endpoint| {
-        let texts = endpoint.locations.iter().map(|location| match location {
-            Location::Reuse => arrowlane_flight::REUSE_CONNECTION.to_owned(),
-            Location::Data(uri) => uri.to_string(),
-            Location::Flight(uri) | Location::Other(uri) => uri.clone(),
-        });
-        let split = match endpoint.shape() {
-            Shape::Split { metadata, data } => Some([metadata.to_string(), data.to_string()]),
-            Shape::Any(_) => None,
-        };
-        let data = match endpoint.shape() {
-            Shape::Any(uris) => uris.iter().map(ToString::to_string).collect(),
-            Shape::Split { .. } => Vec::new(),
-        };
-        json!({
-            "ticket": endpoint.ticket.to_vec(),
-            "locations": texts.collect::<Vec<_>>(),
-            "here": endpoint.is_here(),
-            "elsewhere": endpoint.elsewhere().collect::<Vec<_>>(),
-            "data": data,
-            "split": split,
-        })
-    });
-    let endpoints: Vec<_> = endpoints.collect();
-    let path = match &info.descriptor {
-        Some(Descriptor::Path(path)) => Some(path.clone()),
-        _ => None,
-    };
-    json!({
-        "name": info.name(),
-        "path": path,
-        "schema": info.schema.as_ref().map(|schema| schema_to_json(schema)),
-        "rows": info.rows,
-        "bytes": info.bytes,
-        "ordered": info.ordered,
-        "endpoints": endpoints,
-    })
 }
 
 #[napi]

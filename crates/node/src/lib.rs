@@ -10,6 +10,7 @@
 //! Nothing in this crate is reachable from two threads, except what [`cell::Cell`] guards.
 
 #![cfg(unix)]
+#![cfg_attr(test, allow(dead_code, reason = "nothing is registered with Node in tests"))]
 #![allow(missing_docs, reason = "the public documentation is that of the TypeScript API")]
 
 mod arrays;
@@ -20,6 +21,7 @@ mod error;
 mod events;
 mod files;
 mod flight;
+mod flight_info;
 mod forward;
 mod held;
 mod host;
