@@ -133,7 +133,10 @@ function sharedMemory({ sharedMemoryProblem: problem }: NativeReport): Finding {
 }
 
 function ucx({ ucx: library, ucxProblem: problem }: NativeReport): Finding {
-  const found = library === undefined ? "not available: everything else works" : `between hosts that trust each other: UCX ${library}`;
+  const found =
+    library === undefined
+      ? "not available: everything else works"
+      : `between hosts that trust each other: UCX ${library}`;
   return { name: "transport ucx", found, problem, details: { library: library ?? null } };
 }
 
