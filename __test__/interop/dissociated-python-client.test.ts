@@ -1,8 +1,9 @@
 /** Python reads from our server: Dissociated IPC from the specification, plain and extended, in the example's shape too. */
-import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, expect, jest, test } from "@jest/globals";
 import { type Server, serve } from "../../ts/flight.js";
 import { describePeers, NETWORKS, Peers } from "./peer-support.js";
 
+jest.setTimeout(120_000);
 const peers = new Peers();
 afterEach(() => peers.clear());
 afterAll(() => peers.leave());

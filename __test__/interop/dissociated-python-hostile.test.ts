@@ -1,8 +1,9 @@
 /** Servers in Python that lie: our client says what is wrong, keeps what it had, and lives. */
-import { afterAll, afterEach, expect, test } from "@jest/globals";
+import { afterAll, afterEach, expect, jest, test } from "@jest/globals";
 import { readFrom } from "../../ts/flight.js";
 import { describePeers, NETWORKS, Peers } from "./peer-support.js";
 
+jest.setTimeout(120_000);
 const peers = new Peers();
 afterEach(() => peers.clear());
 afterAll(() => peers.leave());

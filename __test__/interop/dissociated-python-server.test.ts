@@ -1,9 +1,10 @@
 /** Our client reads what Python serves, in whatever order Dissociated IPC allows, and with the example's quirks. */
-import { afterAll, afterEach, expect, test } from "@jest/globals";
+import { afterAll, afterEach, expect, jest, test } from "@jest/globals";
 import { readFrom } from "../../ts/flight.js";
 import { codeOf } from "../support.js";
 import { describePeers, NETWORKS, type Peer, Peers } from "./peer-support.js";
 
+jest.setTimeout(120_000);
 const peers = new Peers();
 afterEach(() => peers.clear());
 afterAll(() => peers.leave());

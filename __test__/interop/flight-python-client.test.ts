@@ -1,10 +1,11 @@
 /** pyarrow.flight's client against `serve({ control })`: a client that knows nothing of ours. */
 import { readFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, expect, jest, test } from "@jest/globals";
 import { type ServeOptions, type Server, serve } from "../../ts/flight.js";
 import { certificate } from "./certificate.js";
 import { describePeers, Peers } from "./peer-support.js";
 
+jest.setTimeout(120_000);
 const peers = new Peers();
 afterEach(() => peers.clear());
 afterAll(() => peers.leave());

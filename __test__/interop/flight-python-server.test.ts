@@ -1,11 +1,12 @@
 /** Our client against servers of pyarrow.flight's. */
 import { readFileSync } from "node:fs";
-import { afterAll, afterEach, expect, test } from "@jest/globals";
+import { afterAll, afterEach, expect, jest, test } from "@jest/globals";
 import { type ConnectOptions, connect } from "../../ts/flight.js";
 import { codeOf } from "../support.js";
 import { certificate } from "./certificate.js";
-import { describePeers, Peers } from "./peer-support.js";
+import { describePeers, NETWORKS, Peers } from "./peer-support.js";
 
+jest.setTimeout(120_000);
 const peers = new Peers();
 afterEach(() => peers.clear());
 afterAll(() => peers.leave());
@@ -58,9 +59,38 @@ describePeers("a server of pyarrow.flight's", () => {
     expect(await codeOf(client.get("none such").next())).toBe("ERR_NOT_FOUND");
   });
 
+  for (const network of NETWORKS) {
+    test(`that says where metadata and bodies are, as the example's, is control alone: both come over ${network}`, async () => {
+      const data = peers.start("peer", "serve", network, "split", "plain");
+      const { uris } = await data.says<{ uris: string[] }>();
+      const flight = peers.start("flight_server", "example", ...uris);
+      const { port } = await flight.says<{ port: number }>();
+      const client = await connect(`grpc+tcp://localhost:${port}`);
+      const info = await client.info({ command: new TextEncoder().encode("deltas") });
+      expect([info.rows, info.endpoints[0].split]).toEqual([undefined, uris]);
+      for (const name of ["deltas", "every", "no-buffers"]) {
+        data.tell("interleaved");
+        await data.says();
+        const transfer = client.get({ command: new TextEncoder().encode(name) });
+        const { batches } = await peers.isTheDataset(name, transfer);
+        expect([batches > 2, transfer.via, transfer.tried]).toEqual([true, network, []]);
+        expect(await data.says()).toEqual({ served: "interleaved" });
+      }
+    });
+  }
+
   test("is uploaded to, from a file's batches and from a transfer", async () => {
     const { client } = await connected("plain");
-    for (const name of ["numbers", "every", "deltas", "replaced", "zero-rows", "no-buffers", "zstd", "large"]) {
+    for (const name of [
+      "numbers",
+      "every",
+      "deltas",
+      "replaced",
+      "zero-rows",
+      "no-buffers",
+      "zstd",
+      "large",
+    ]) {
       const transfer = peers.fetches(client.get(name));
       await client.put(`${name} again`, transfer);
       expect((await client.info(`${name} again`)).name).toBe(`${name} again`);

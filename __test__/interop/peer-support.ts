@@ -27,7 +27,11 @@ function usable(code: string, missing: string): boolean {
 const python = usable("import pyarrow.flight", "there is no Python with pyarrow (ARROWLANE_PYTHON)");
 const library =
   "import ctypes, os; p = os.environ.get('ARROWLANE_UCX_LIBRARY', 'libucp.so.0'); ctypes.CDLL(os.path.join(p, 'libucp.so.0') if os.path.isdir(p) else p)";
-const ucx = python && usable(library, "there is no libucp.so.0 (Debian: apt install libucx0)");
+// UCX is for Linux.
+const ucx =
+  python &&
+  process.platform === "linux" &&
+  usable(library, "there is no libucp.so.0 (Debian: apt install libucx0)");
 
 /** `describe`, left out where there is no Python with pyarrow. */
 export const describePeers: (name: string, tests: () => void) => void = python ? describe : describe.skip;

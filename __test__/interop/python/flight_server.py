@@ -1,4 +1,8 @@
-"""A server of pyarrow.flight's for our client: flight_server.py plain|basic|bearer [CERTIFICATE KEY]. Says its port; ends with standard input."""
+"""A server of pyarrow.flight's for our client. Says its port; ends with standard input.
+
+    flight_server.py plain|basic|bearer [CERTIFICATE KEY]
+    flight_server.py example METADATA_URI DATA_URI         sends no data itself; as the C++ example, the ticket is the name
+"""
 
 import json
 import os
@@ -19,6 +23,7 @@ class Server(flight.FlightServerBase):
     def __init__(self, location, **options):
         super().__init__(location, **options)
         self.uploaded = {}
+        self.halves = []
 
     def info(self, name):
         if name in self.uploaded:
@@ -27,6 +32,9 @@ class Server(flight.FlightServerBase):
         else:
             schema, batches, _ = samples.dataset(name)
             rows = sum(batch.num_rows for batch in batches)
+        if self.halves:
+            endpoint = flight.FlightEndpoint(name.encode(), self.halves)
+            return flight.FlightInfo(schema, flight.FlightDescriptor.for_command(name.encode()), [endpoint], -1, -1)
         # Places that lead nowhere: whoever asked may redeem the ticket here all the same.
         places = [] if name != "every" else ["grpc+tcp://127.0.0.1:1", "arrow-flight-reuse-connection://?"]
         endpoint = flight.FlightEndpoint(b"ticket of " + name.encode(), places)
@@ -42,6 +50,7 @@ class Server(flight.FlightServerBase):
         return flight.SchemaResult(self.info(descriptor.path[0].decode()).schema)
 
     def do_get(self, context, ticket):
+        assert not self.halves, "it was asked for data"
         name = ticket.ticket.removeprefix(b"ticket of ").decode()
         if name in self.uploaded:
             return flight.RecordBatchStream(self.uploaded[name])
@@ -89,13 +98,16 @@ class NoHandler(flight.ServerAuthHandler):
 
 
 def main(mode, *tls):
-    options = {}
-    if mode != "plain":
+    options, halves = {}, []
+    if mode == "example":
+        tls, halves = (), list(tls)
+    elif mode != "plain":
         options = {"auth_handler": NoHandler(), "middleware": {"auth": {"basic": Basic, "bearer": Bearer}[mode]()}}
     if tls:
         certificate, key = (open(path, "rb").read() for path in tls)
         options["tls_certificates"] = [(certificate, key)]
     server = Server(("grpc+tls" if tls else "grpc+tcp") + "://localhost:0", **options)
+    server.halves = halves
     print(json.dumps({"port": server.port}), flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
     server.serve()
