@@ -128,6 +128,7 @@ test("the commands and benchmarks that it lists are those there are", async () =
   const there = [...commands.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name);
   expect(there.filter((name) => name !== "help").sort()).toEqual([...listed].sort());
   const { stderr } = await place.spawn(join(dist, "cli", "main.js"), ["bench", "nonsense"]).ended;
-  for (const name of ["dissociated", "fanout", "flight", "handoff", "python", "rate", "recycle"]) expect(stderr).toContain(name);
+  for (const name of ["dissociated", "fanout", "flight", "handoff", "python", "rate", "recycle"])
+    expect(stderr).toContain(name);
   expect(readme).toContain("dissociated, fanout, flight, handoff, python, rate or recycle");
 });
