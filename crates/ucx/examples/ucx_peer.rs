@@ -87,7 +87,7 @@ impl Inbox for Seen {
 fn serve() {
     let transport = UcxTransport::default();
     let mut listener = transport.listen(&Url::parse("ucx://127.0.0.1:0").expect("a URL")).expect("a listener");
-    println!("{}?want_data=1", listener.address());
+    println!("{}&want_data=1", listener.address());
     let mut connections: Vec<(Box<dyn Endpoint>, Seen)> = Vec::new();
     loop {
         let mut descriptors = vec![listener.descriptor()];
