@@ -87,7 +87,8 @@ impl Inbox for Seen {
 fn serve() {
     let transport = UcxTransport::default();
     let mut listener = transport.listen(&Url::parse("ucx://127.0.0.1:0").expect("a URL")).expect("a listener");
-    println!("{}&want_data=1", listener.address());
+    let parameters: String = listener.parameters().iter().map(|(name, value)| format!("&{name}={value}")).collect();
+    println!("{}?want_data=1{parameters}", listener.address());
     let mut connections: Vec<(Box<dyn Endpoint>, Seen)> = Vec::new();
     loop {
         let mut descriptors = vec![listener.descriptor()];

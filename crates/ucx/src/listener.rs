@@ -27,6 +27,8 @@ pub struct UcxListener {
     /// Written by the callback; behind the worker in the order of dropping.
     requests: Box<Requests>,
     address: String,
+    /// Which devices its connections use.
+    devices: Devices,
 }
 
 // SAFETY: the listener is its worker's, which may be used on any thread, one at a time.
@@ -53,10 +55,9 @@ impl UcxListener {
             return Err(TransportError::Taken(format!("ucx://{address}")));
         }
         check(library, "listening over UCX", status)?;
-        let mut listener = Self { raw, worker, requests, address: String::new() };
-        let (name, value) = DEVICES;
-        let devices = if context.devices == Devices::One { format!("?{name}={value}") } else { String::new() };
-        listener.address = format!("ucx://{host}:{}{devices}", listener.port()?);
+        let devices = context.devices;
+        let mut listener = Self { raw, worker, requests, address: String::new(), devices };
+        listener.address = format!("ucx://{host}:{}", listener.port()?);
         listener.worker.signal();
         Ok(listener)
     }
@@ -84,6 +85,12 @@ impl Listener for UcxListener {
 
     fn address(&self) -> String {
         self.address.clone()
+    }
+
+    fn parameters(&self) -> Vec<(String, String)> {
+        let (name, value) = DEVICES;
+        let said = (self.devices == Devices::One).then(|| (name.to_owned(), value.to_owned()));
+        said.into_iter().collect()
     }
 
     fn accept(&mut self) -> Result<Option<Box<dyn Endpoint>>, TransportError> {
