@@ -15,7 +15,7 @@ describePeers("a server of pyarrow.flight's", () => {
   /** A client of a server. */
   async function connected(mode: string, options: ConnectOptions = {}, tls: string[] = []) {
     const { port } = await peers.start("flight_server", mode, ...tls).says<{ port: number }>();
-    const uri = `${tls.length > 0 ? "grpc+tls" : "grpc+tcp"}://localhost:${port}`;
+    const uri = `${tls.length > 0 ? "grpc+tls://localhost" : "grpc+tcp://127.0.0.1"}:${port}`;
     return { uri, client: await connect(uri, options) };
   }
 
@@ -65,7 +65,7 @@ describePeers("a server of pyarrow.flight's", () => {
       const { uris } = await data.says<{ uris: string[] }>();
       const flight = peers.start("flight_server", "example", ...uris);
       const { port } = await flight.says<{ port: number }>();
-      const client = await connect(`grpc+tcp://localhost:${port}`);
+      const client = await connect(`grpc+tcp://127.0.0.1:${port}`);
       const info = await client.info({ command: new TextEncoder().encode("deltas") });
       expect([info.rows, info.endpoints[0].split]).toEqual([undefined, uris]);
       for (const name of ["deltas", "every", "no-buffers"]) {

@@ -106,7 +106,8 @@ def main(mode, *tls):
     if tls:
         certificate, key = (open(path, "rb").read() for path in tls)
         options["tls_certificates"] = [(certificate, key)]
-    server = Server(("grpc+tls" if tls else "grpc+tcp") + "://localhost:0", **options)
+    # One address: with a name, port 0 may be another port on each of its addresses.
+    server = Server("grpc+tls://localhost:0" if tls else "grpc+tcp://127.0.0.1:0", **options)
     server.halves = halves
     print(json.dumps({"port": server.port}), flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()

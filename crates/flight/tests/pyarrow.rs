@@ -203,7 +203,7 @@ fn a_server_of_pyarrow_s_is_listed_described_fetched_from_and_put_to() {
     let Some(python) = python() else { return };
     let theirs = Theirs::start(&python, &["plain"]);
     Runtime::shared().unwrap().block_on(async {
-        let uri = format!("grpc+tcp://localhost:{}", theirs.port);
+        let uri = format!("grpc+tcp://127.0.0.1:{}", theirs.port);
         checked(&Client::connect(&uri, ClientOptions::default(), &each()).await.unwrap()).await;
     });
 }
