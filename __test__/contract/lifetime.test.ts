@@ -10,7 +10,7 @@ import * as arrow from "apache-arrow";
 import type { Batch } from "../../ts/index.js";
 import { DisposedError } from "../../ts/index.js";
 import { connected, first, numbers, Stage, settle, take, until, untilCollected } from "../support.js";
-import { batchOf, esm, plain, plainly, reads, samples } from "../unit/arrow-support.js";
+import { batchOf, esm, plain, plainly, questions, reads, samples } from "../unit/arrow-support.js";
 
 const stage = new Stage();
 afterEach(() => stage.clear());
@@ -54,19 +54,7 @@ describe("reading after dispose throws and does not crash", () => {
     expect(batch.disposed).toBe(false);
     batch.dispose();
     expect(batch.disposed).toBe(true);
-    const asked: (() => unknown)[] = [
-      () => batch.column("i"),
-      () => batch.toArrow(),
-      () => batch.schema,
-      () => batch.columnNames,
-      () => batch.metadata,
-      () => batch.location,
-      () => batch.address,
-      () => batch.slice(),
-      () => batch.select(["i"]),
-      () => batch.copy(),
-      () => batch.exportTo(8n, 8n),
-    ];
+    const asked = questions(batch);
     for (const ask of asked) expect(ask).toThrow(DisposedError);
     await expect(publisher.send(batch)).rejects.toThrow(disposed);
     const other = await connected(stage);

@@ -5,6 +5,7 @@ import { type FlatBatch, flattenBatch, packedLayout, packInto } from "../../ts/a
 import type { BodyAccess, Layout } from "../../ts/arrow/layout.js";
 import { layoutOf } from "../../ts/arrow/pack.js";
 import { BatchPlan } from "../../ts/arrow/plan.js";
+import type { Batch } from "../../ts/index.js";
 
 export type Arrow = typeof esm;
 export const commonjs: Arrow = createRequire(import.meta.url)("apache-arrow");
@@ -309,3 +310,18 @@ export function plainly(x: unknown): unknown {
   }
   return x;
 }
+
+/** Everything that may be asked of a batch with a column `i` only while its lease lasts. */
+export const questions = (batch: Batch): (() => unknown)[] => [
+  () => batch.column("i"),
+  () => batch.toArrow(),
+  () => batch.schema,
+  () => batch.columnNames,
+  () => batch.metadata,
+  () => batch.location,
+  () => batch.address,
+  () => batch.slice(),
+  () => batch.select(["i"]),
+  () => batch.copy(),
+  () => batch.exportTo(8n, 8n),
+];

@@ -121,6 +121,7 @@ impl Handlers {
             lane.idle();
         }
     }
+
     /// Whether anybody was shown.
     fn beat_afar(&self) -> bool {
         let publishers: Vec<_> = self.afar.lock().iter().map(|(weak, turns)| (weak.clone(), *turns)).collect();

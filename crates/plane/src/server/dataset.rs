@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use arrowlane_dissociated::{KeyValues, encode_batch, encode_dictionary, encode_schema};
+use arrowlane_dissociated::{KeyValues, encode_batch, encode_dictionary};
 use arrowlane_memory::AllocateError;
 use bytes::Bytes;
 
@@ -173,11 +173,6 @@ impl Dataset {
         let (body, buffers) = Body::of_buffers(&buffers_of(&batch.header, batch.memory.as_ref())?);
         let (schema, header, metadata) = (Arc::clone(&batch.schema), batch.header.clone(), batch.metadata.clone());
         Batch { schema, header, buffers, body, dictionaries, metadata, via: "import", sequence: None }.to_arrow()
-    }
-
-    /// The bare flatbuffer of its schema's message.
-    pub fn schema_message(&self) -> Vec<u8> {
-        encode_schema(self.schema())
     }
 
     /// The IPC messages of batch `index`: the dictionaries that it needs and the batch before it did not have, and itself.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrowlane_dissociated::Receiver;
 use arrowlane_transport::{Endpoint, Interest, Source};
 use parking_lot::Mutex;
 
@@ -79,19 +80,16 @@ impl Subscription {
         let Origin::Server(_) = &self.origin else { return };
         let mut state = self.state.lock();
         let Some(link) = state.link.clone() else { return };
-        if state.ended {
-            return;
-        }
-        if state.paused {
+        if state.ended || state.paused {
             return;
         }
         state.silence += 1;
         let mut wire = link.wire.lock();
-        let extended = wire.receiver.as_ref().is_some_and(arrowlane_dissociated::Receiver::is_extended);
+        let extended = wire.receiver.as_ref().is_some_and(Receiver::is_extended);
         let patience = if extended { SILENT_BEATS.0 } else { SILENT_BEATS.1 };
         if state.silence > patience {
             // What the server left out says more than the silence.
-            let missing = wire.receiver.as_ref().and_then(arrowlane_dissociated::Receiver::left_out);
+            let missing = wire.receiver.as_ref().and_then(Receiver::left_out);
             drop(wire);
             let silent = || PlaneError::Silent { peer: self.topic.clone(), seconds: patience };
             let silent = missing.map_or_else(silent, PlaneError::from);
