@@ -4,7 +4,7 @@
 use std::{
     cell::Cell,
     io::{BufRead, BufReader},
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -95,7 +95,10 @@ pub fn wait(descriptors: &[BorrowedFd<'_>]) {
 }
 
 fn readable(end: &dyn Endpoint) -> bool {
-    let descriptor = end.descriptor();
+    is_readable(end.descriptor())
+}
+
+fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())).expect("poll") > 0
 }
@@ -212,6 +215,17 @@ impl Peer {
         self.output.read_line(&mut line).expect("its output");
         assert!(!line.is_empty(), "the other process ended: {:?}", self.child.wait());
         line.trim().into()
+    }
+
+    /// The next line of its output, while `end` goes on: what was flushed may still lie in a buffer of UCX's that only its driver empties.
+    pub fn line_beside(&mut self, end: &mut dyn Endpoint) -> String {
+        while self.output.buffer().is_empty() {
+            wait(&[end.descriptor(), self.output.get_ref().as_fd()]);
+            if is_readable(self.output.get_ref().as_fd()) || end.receive(1 << 20, &mut Seen::default()).is_err() {
+                break;
+            }
+        }
+        self.line()
     }
 
     /// How many descriptors and bytes of memory it has.
