@@ -164,84 +164,19 @@ export interface PutOptions {
 		batches?: number;
 		bytes?: number;
 	};
-	/** The schema, where there may be no batch to see it by. */
+	/** The schema, where there may be no batch to see it by; a function needs it. */
 	schema?: Schema;
 	/** Gives up; nothing is offered then that was not before. */
 	signal?: AbortSignal;
 }
-/** What can be offered: batches, or a publisher's topic. Async iterables are read once, to their end. */
-export type Offerable = Sendable | Iterable<Sendable> | AsyncIterable<Sendable> | Publisher;
-/** What a server offers under a name. A topic has no more than that. */
-export interface Offer {
-	readonly name: string;
-	readonly kind: "dataset" | "topic";
-	readonly schema: JsonSchema | undefined;
-	readonly rows: number | undefined;
-	readonly bytes: number | undefined;
-	readonly batches: number | undefined;
+/** Makes the batches of a dataset anew for each client that fetches it. */
+export type Source = (request: SourceRequest) => Batches | Promise<Batches>;
+type Batches = Sendable | Iterable<Sendable> | AsyncIterable<Sendable>;
+/** For whom a source is asked. */
+export interface SourceRequest {
+	/** Aborted when the client is gone. */
+	readonly signal: AbortSignal;
 }
-/** What a client needs to fetch something: any of the URIs, and the ticket. */
-export interface Endpoints {
-	readonly uris: readonly string[];
-	readonly ticket: string;
-	/** When the ticket expires. */
-	readonly expires: Date;
-}
-/** An address at which the server could not listen. */
-export interface Unavailable {
-	readonly address: string;
-	readonly error: ArrowlaneError;
-}
-/**
- * Offers datasets and topics to whoever holds a ticket. Data is served by a thread of its own: a busy event loop delays
- * nobody. An idle server does not keep the process alive.
- */
-export declare class Server {
-	#private;
-	private constructor();
-	/** The address of its Flight service, with the port that was bound; `undefined` without one. */
-	get control(): string | undefined;
-	/** Bytes that went over its Flight service's connections. */
-	controlBytes(): {
-		received: number;
-		sent: number;
-	};
-	/** The data URIs at which it serves; `readFrom` takes them, with a ticket. */
-	get data(): readonly string[];
-	/** Addresses that were asked for and cannot be had on this machine, and why. */
-	get unavailable(): readonly Unavailable[];
-	/**
-	 * Offers something under a name, when it was read as a whole; what had that name goes on to serve those who fetch it. Batches
-	 * are copied once, into memory that other processes can be lent; a publisher's topic is offered as it is.
-	 *
-	 * Rejects with `ERR_OUT_OF_MEMORY`, `ERR_SCHEMA_MISMATCH`, `ERR_UNSUPPORTED_TYPE`, or with what the iterable threw.
-	 */
-	put(name: string, what: Offerable, options?: PutOptions): Promise<void>;
-	/**
-	 * Offers what is in a file: Arrow IPC file or stream, or Parquet, told apart by content. It is read now, as a whole, off the
-	 * event loop; changing the file later changes nothing.
-	 */
-	putFile(name: string, path: string, options?: Omit<PutOptions, "schema" | "signal">): Promise<void>;
-	/** Offers a name no more. Whether it was offered. Transfers that go on are finished. */
-	remove(name: string): boolean;
-	/** What it offers, by name. */
-	offers(): Offer[];
-	/** URIs and a ticket for what is offered under a name now: for a control plane of your own to hand out. */
-	endpoints(name: string): Endpoints;
-	/** Listens no more and offers nothing; transfers that go on are finished, batches that clients hold stay valid. */
-	close(): Promise<void>;
-	[Symbol.asyncDispose](): Promise<void>;
-}
-/**
- * Starts a server.
- *
- * ```js
- * const server = await serve({ control: "grpc+tcp://127.0.0.1:0", data: ["shm:", "tcp://127.0.0.1:0"] });
- * await server.put("orders", table);
- * console.log(server.control);
- * ```
- */
-export declare function serve(options?: ServeOptions): Promise<Server>;
 /** A way by which data comes from a server: the scheme of a data URI, or the control plane itself. */
 export type Via = "shm" | "tcp" | "ucx" | "fabric" | "grpc" | "http";
 /** How data is fetched. */
@@ -297,6 +232,94 @@ export type DataSource = string | {
  * ```
  */
 export declare function readFrom<T extends TypeMap = UnknownColumns>(source: DataSource | readonly DataSource[], ticket: string | Uint8Array, options?: ReadOptions): Transfer<T>;
+/**
+ * What can be offered: batches; a function that makes them anew for each client; a publisher's topic. Async iterables are
+ * read once, to their end.
+ */
+export type Offerable = Sendable | Iterable<Sendable> | AsyncIterable<Sendable> | Source | Publisher;
+/**
+ * What a server offers under a name: batches that it keeps, a function that makes them (`"source"`), or a topic. Only of the
+ * first it is known how much it is; a topic's schema is known when something was sent.
+ */
+export interface Offer {
+	readonly name: string;
+	readonly kind: "dataset" | "source" | "topic";
+	readonly schema: JsonSchema | undefined;
+	readonly rows: number | undefined;
+	readonly bytes: number | undefined;
+	readonly batches: number | undefined;
+}
+/** What a client needs to fetch something: any of the URIs, and the ticket. */
+export interface Endpoints {
+	readonly uris: readonly string[];
+	readonly ticket: string;
+	/**
+	 * For clients that fetch metadata over one connection and bodies over another, which `readFrom` does when it is given this
+	 * instead of a URI; `undefined` for a topic and for a source, whose batches come with their metadata.
+	 */
+	readonly halves: Exclude<DataSource, string> | undefined;
+	/** When the ticket expires. */
+	readonly expires: Date;
+}
+/** An address at which the server could not listen. */
+export interface Unavailable {
+	readonly address: string;
+	readonly error: ArrowlaneError;
+}
+/**
+ * Offers datasets and topics to whoever holds a ticket. Data is served by a thread of its own: a busy event loop delays
+ * nobody. An idle server does not keep the process alive.
+ */
+export declare class Server {
+	#private;
+	private constructor();
+	/** The address of its Flight service, with the port that was bound; `undefined` without one. */
+	get control(): string | undefined;
+	/** Bytes that went over its Flight service's connections. */
+	controlBytes(): {
+		received: number;
+		sent: number;
+	};
+	/** The data URIs at which it serves; `readFrom` takes them, with a ticket. */
+	get data(): readonly string[];
+	/** Addresses that were asked for and cannot be had on this machine, and why. */
+	get unavailable(): readonly Unavailable[];
+	/**
+	 * Offers something under a name, when it was read as a whole; what had that name goes on to serve those who fetch it. Batches
+	 * are copied once, into memory that other processes can be lent; a publisher's topic is offered as it is.
+	 *
+	 * A function is called for each client that fetches the name, and what it gives is sent to that client as fast as it takes it: nothing
+	 * is kept, and `memory` and `queue` hold for all of them and each of them. It needs `schema`. What it throws ends that client's
+	 * stream with an error, and is a warning here.
+	 *
+	 * Rejects with `ERR_OUT_OF_MEMORY`, `ERR_SCHEMA_MISMATCH`, `ERR_UNSUPPORTED_TYPE`, or with what the iterable threw.
+	 */
+	put(name: string, what: Offerable, options?: PutOptions): Promise<void>;
+	/**
+	 * Offers what is in a file: Arrow IPC file or stream, or Parquet, told apart by content. It is read now, as a whole, off the
+	 * event loop; changing the file later changes nothing.
+	 */
+	putFile(name: string, path: string, options?: Omit<PutOptions, "schema" | "signal">): Promise<void>;
+	/** Offers a name no more. Whether it was offered. Transfers that go on are finished. */
+	remove(name: string): boolean;
+	/** What it offers, by name. */
+	offers(): Offer[];
+	/** URIs and a ticket for what is offered under a name now: for a control plane of your own to hand out. */
+	endpoints(name: string): Endpoints;
+	/** Listens no more and offers nothing; transfers that go on are finished, batches that clients hold stay valid. */
+	close(): Promise<void>;
+	[Symbol.asyncDispose](): Promise<void>;
+}
+/**
+ * Starts a server.
+ *
+ * ```js
+ * const server = await serve({ control: "grpc+tcp://127.0.0.1:0", data: ["shm:", "tcp://127.0.0.1:0"] });
+ * await server.put("orders", table);
+ * console.log(server.control);
+ * ```
+ */
+export declare function serve(options?: ServeOptions): Promise<Server>;
 /** How a client connects, and what it shows. */
 export interface ConnectOptions {
 	/** A token, or a name and a password; shown with every call. */
@@ -393,7 +416,7 @@ export declare class Client {
 	/** As `get`, of a FlightInfo that came from anywhere: another service (Flight SQL), a message, a file. Its encoded bytes will do. */
 	read<T extends TypeMap = UnknownColumns>(info: FlightInfo | Uint8Array, options?: GetOptions): Transfer<T>;
 	/** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */
-	put(name: string, what: Exclude<Offerable, Publisher>, options?: PutOptions): Promise<void>;
+	put(name: string, what: Exclude<Offerable, Source | Publisher>, options?: PutOptions): Promise<void>;
 	/** Bytes that went over its connections to the service. */
 	bytes(): {
 		received: number;

@@ -297,9 +297,13 @@ export interface LeaseEvent {
 }
 /** What happened to a publisher, as `diagnostics_channel` tells it under `arrowlane:publisher`. */
 export interface PublisherEvent {
-	/** A subscriber takes part; does so no more; was given up (`evictAfter`). The publisher has handed everything over. */
-	event: "joined" | "left" | "evicted" | "closed";
+	/**
+	 * A subscriber takes part; does so no more; was given up (`evictAfter`). The publisher has handed everything over. The function
+	 * that a server has batches made by threw something (`error`), which ended one client's stream.
+	 */
+	event: "joined" | "left" | "evicted" | "closed" | "source-failed";
 	topic: string;
+	error?: unknown;
 	/** Which subscriber; `subscriptions()` and `leases()` have the same number. */
 	subscriber?: number;
 }
@@ -452,6 +456,8 @@ export declare class SubscriberStream {
 	private constructor();
 	/** Whether the subscriber is gone. */
 	get hasLeft(): boolean;
+	/** Aborted when the subscriber is gone. */
+	get signal(): AbortSignal;
 	/**
 	 * Sends to this subscriber alone; see `Publisher.send`. Rejects with `ERR_CLOSED` when it left, or when the
 	 * publisher was closed.

@@ -41,9 +41,13 @@ export interface LeaseEvent {
 
 /** What happened to a publisher, as `diagnostics_channel` tells it under `arrowlane:publisher`. */
 export interface PublisherEvent {
-  /** A subscriber takes part; does so no more; was given up (`evictAfter`). The publisher has handed everything over. */
-  event: "joined" | "left" | "evicted" | "closed";
+  /**
+   * A subscriber takes part; does so no more; was given up (`evictAfter`). The publisher has handed everything over. The function
+   * that a server has batches made by threw something (`error`), which ended one client's stream.
+   */
+  event: "joined" | "left" | "evicted" | "closed" | "source-failed";
   topic: string;
+  error?: unknown;
   /** Which subscriber; `subscriptions()` and `leases()` have the same number. */
   subscriber?: number;
 }
@@ -61,4 +65,16 @@ export function tellOfPublisher(event: PublisherEvent["event"], topic: string, s
   if (!publishers.hasSubscribers) return;
   const told: PublisherEvent = subscriber === undefined ? { event, topic } : { event, topic, subscriber };
   publishers.publish(told);
+}
+
+/** Tells whoever listens, and warns: nobody awaits what a source does. */
+export function sourceFailed(topic: string, error: unknown): void {
+  if (publishers.hasSubscribers)
+    publishers.publish({ event: "source-failed", topic, error } satisfies PublisherEvent);
+  const reason = error instanceof Error ? error.message : String(error);
+  process.emitWarning(`making "${topic}" for a client failed: ${reason}`, {
+    type: "ArrowlaneWarning",
+    code: "ARROWLANE_SOURCE_FAILED",
+    detail: error instanceof Error ? error.stack : undefined,
+  });
 }

@@ -13,17 +13,16 @@ export {
   type GetOptions,
   readFlightInfo,
 } from "./flight/client.js";
+export type { Credentials, PutOptions, ServeOptions } from "./flight/options.js";
 export {
-  type Credentials,
   type Endpoints,
   type Offer,
   type Offerable,
-  type PutOptions,
-  type ServeOptions,
   Server,
   serve,
   type Unavailable,
 } from "./flight/server.js";
+export type { Source, SourceRequest } from "./flight/source.js";
 export {
   type Attempt,
   type DataSource,

@@ -1,4 +1,4 @@
-import { describe } from "./errors.js";
+import { ArrowlaneError, describe } from "./errors.js";
 import { lane, native } from "./native/lane.js";
 import { Outbox } from "./outbox.js";
 import { checkSending, type Sendable, type SendOptions } from "./sending.js";
@@ -9,6 +9,8 @@ export class SubscriberStream {
   readonly #connection: number;
   readonly #outbox: Outbox;
   #left = false;
+  #gone: AbortController | undefined;
+  #failure: unknown;
 
   /** @internal */
   constructor(publisher: number, connection: number, strict: boolean) {
@@ -20,6 +22,15 @@ export class SubscriberStream {
   /** Whether the subscriber is gone. */
   get hasLeft(): boolean {
     return this.#left;
+  }
+
+  /** Aborted when the subscriber is gone. */
+  get signal(): AbortSignal {
+    if (this.#gone === undefined) {
+      this.#gone = new AbortController();
+      if (this.#left) this.#gone.abort(gone());
+    }
+    return this.#gone.signal;
   }
 
   /**
@@ -35,6 +46,12 @@ export class SubscriberStream {
   left(): void {
     this.#left = true;
     this.changed();
+    this.#gone?.abort(gone());
+  }
+
+  /** @internal It will end with this error. */
+  fail(error: unknown): void {
+    this.#failure = error ?? new Error("it failed for an unknown reason");
   }
 
   /** @internal */
@@ -43,7 +60,7 @@ export class SubscriberStream {
   }
 
   /** @internal Ends the stream well, or with what `onSubscriber` threw. */
-  finish(publisherEnded: boolean, failure?: unknown): void {
+  finish(publisherEnded: boolean, failure: unknown = this.#failure): void {
     this.#outbox.drop();
     if (!this.#left && !publisherEnded) {
       const said = failure === undefined ? undefined : describe(failure);
@@ -51,4 +68,8 @@ export class SubscriberStream {
     }
     lane().stirred();
   }
+}
+
+function gone(): ArrowlaneError {
+  return new ArrowlaneError("ERR_CLOSED", "the subscriber has left");
 }

@@ -1,6 +1,7 @@
 /** pyarrow.flight's client against `serve({ control })`: a client that knows nothing of ours. */
 import { readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, expect, jest, test } from "@jest/globals";
+import * as arrow from "apache-arrow";
 import { type ServeOptions, type Server, serve } from "../../ts/flight.js";
 import { certificate } from "./certificate.js";
 import { describePeers, Peers } from "./peer-support.js";
@@ -38,8 +39,27 @@ describePeers("pyarrow.flight's client", () => {
   test("fetches what has dictionaries that grow, no rows, no buffers, or came compressed; and 100 MB at once", async () => {
     const server = await serving(MORE);
     for (const name of MORE) {
-      const { rows } = await peers.peer<{ rows: number }>("flight", "get", server.control as string, name);
-      expect(rows).toBe(server.offers().find((offer) => offer.name === name)?.rows);
+      const told = await peers.peer("flight", "get", server.control as string, name);
+      const rows = server.offers().find((offer) => offer.name === name)?.rows;
+      expect(told).toEqual({ rows, told: rows });
+    }
+  });
+
+  test("fetches what is made for it anew, dictionaries and all", async () => {
+    const server = await serving([]);
+    for (const name of ["numbers", "replaced", "zero-rows"]) {
+      const { schema, batches } = arrow.tableFromIPC(readFileSync(`${peers.folder}/${name}.arrows`));
+      let asked = 0;
+      const make = async function* () {
+        asked++;
+        yield* batches;
+      };
+      await server.put(name, make, { schema });
+      const rows = batches.reduce((sum, batch) => sum + batch.numRows, 0);
+      for (let n = 1; n <= 2; n++) {
+        const told = await peers.peer("flight", "get", server.control as string, name);
+        expect([told, asked]).toEqual([{ rows, told: -1 }, n]);
+      }
     }
   });
 

@@ -105,27 +105,21 @@ describe("a server killed", () => {
 });
 
 describe("a server that stands still (SIGSTOP)", () => {
-  const network = WAYS.filter((via) => via !== "shm");
-
   test("before a ticket is answered, in the middle, and at an idle topic: silence has a deadline", async () => {
     const { child, it, live } = await started();
     const other = await started();
     const client = await connect(it.control, { deadline: 5000 });
     const middle = [];
-    for (const via of network) {
+    for (const via of WAYS) {
       const transfer = client.get("it", { via });
       (await transfer.next()).value.dispose();
       middle.push(transfer);
     }
-    const topics = network
-      .filter((via) => via !== "grpc")
-      .map((via) => readFrom(dataUri(live, via), live.ticket).next());
+    const topics = DATA_WAYS.map((via) => readFrom(dataUri(live, via), live.ticket).next());
     const idle = topics.map(failure);
     await sleep(200);
     await stop(child);
-    const late = network
-      .filter((via) => via !== "grpc")
-      .map((via) => failure(readFrom(dataUri(it, via), it.ticket).next()));
+    const late = DATA_WAYS.map((via) => failure(readFrom(dataUri(it, via), it.ticket).next()));
     const control = failure(client.list());
     await Promise.all([...idle, ...late, control]);
     // gRPC's stream may have been received as a whole by then.

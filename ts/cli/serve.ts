@@ -1,7 +1,8 @@
 /** `arrowlane serve PATH…`. */
 import { basename, extname } from "node:path";
 import type { Command } from "commander";
-import { type ServeOptions, type Server, serve } from "../flight/server.js";
+import type { ServeOptions } from "../flight/options.js";
+import { type Server, serve } from "../flight/server.js";
 import { publishUnlisted } from "../publisher.js";
 import { subscribe } from "../subscription.js";
 import { bytesText, countText, Output } from "./output.js";

@@ -10,7 +10,9 @@ import { checkObject, checkSignal, checkWhole } from "../options.js";
 import type { Origin } from "../origin.js";
 import type { Publisher } from "../publisher.js";
 import { Subscription } from "../subscription.js";
-import { checkName, filled, type Offerable, type PutOptions } from "./server.js";
+import { checkName, type PutOptions } from "./options.js";
+import { filled, type Offerable } from "./server.js";
+import type { Source } from "./source.js";
 import { type Candidate, candidateOf, type ReadOptions, Transfer, type Via } from "./transfer.js";
 
 /** How a client connects, and what it shows. */
@@ -135,7 +137,11 @@ export class Client {
   }
 
   /** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */
-  async put(name: string, what: Exclude<Offerable, Publisher>, options: PutOptions = {}): Promise<void> {
+  async put(
+    name: string,
+    what: Exclude<Offerable, Source | Publisher>,
+    options: PutOptions = {},
+  ): Promise<void> {
     checkName(name);
     const staging = native(() => new (addon().NativeServer)(DEADLINE));
     try {

@@ -1,8 +1,8 @@
 import { AsyncResource } from "node:async_hooks";
 import type { Schema } from "apache-arrow";
 import type { JsonSchema } from "../arrow/json-schema.js";
-import { arrow, hasArrow } from "../arrow-layer.js";
-import { Batch } from "../batch.js";
+import { arrow } from "../arrow-layer.js";
+import type { Batch } from "../batch.js";
 import { ArrowlaneError } from "../errors.js";
 import { addon } from "../native/addon.js";
 import type { NativeControl, NativeDataset, NativeServer } from "../native/binding.js";
@@ -13,67 +13,30 @@ import { Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
 import type { Sendable } from "../sending.js";
 import { Subscription } from "../subscription.js";
-import { Writer } from "../writer.js";
-import { Transfer } from "./transfer.js";
+import { each } from "./offerable.js";
+import {
+  type Credentials,
+  checkName,
+  datasetOptions,
+  type PutOptions,
+  type ServeOptions,
+} from "./options.js";
+import { OfferedSource, type Source } from "./source.js";
+import { type DataSource, Transfer } from "./transfer.js";
 
-/** How a server behaves. */
-export interface ServeOptions {
-  /**
-   * Where Flight is served, as the control plane: `grpc+tcp://host:port` or `grpc+tls://host:port`; port 0 leaves the choice to the system.
-   * Without, whoever is to fetch something is told so by other means (`endpoints`).
-   */
-  control?: string;
-  /** Whether Flight's `DoGet` sends data too, to clients that have no better way (the default). With `false`, Flight is control alone. */
-  inline?: boolean;
-  /**
-   * Which data URIs Flight clients are told that do not ask for any: none (the default; nobody else's client trips over them), all
-   * (`"combined"`), or the two halves that Arrow's example has (`"split"`). Our own clients always ask.
-   */
-  locations?: "none" | "combined" | "split";
-  /** Whether Flight clients may upload datasets, and how those are kept; `false` unless said otherwise. */
-  uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
-  /**
-   * Decides who a caller of Flight is: the name that tickets are bound to. Asked for every call that does not show a token which the server
-   * itself handed out (Flight's handshake, or a call with basic credentials, gives one). What it throws refuses the caller, who is told its message. Without it
-   * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
-   */
-  authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;
-  /** The certificate and key, in PEM, of a `grpc+tls:` address, and of `tcp://…?tls=1`; with `clientRoots`, clients must show a certificate from there. */
-  tls?: { certificate: string; key: string; clientRoots?: string };
-  /**
-   * Where data is served: `shm:` (between processes of this user), `tcp://host:port` (in TLS with `?tls=1`), `ucx://host:port`; port 0 leaves
-   * the choice to the system. `["shm:"]` unless said otherwise.
-   */
-  data?: readonly string[];
-  /** How long a ticket can be redeemed, in milliseconds: 10 minutes unless said otherwise. */
-  ticketLife?: number;
-}
+/**
+ * What can be offered: batches; a function that makes them anew for each client; a publisher's topic. Async iterables are
+ * read once, to their end.
+ */
+export type Offerable = Sendable | Iterable<Sendable> | AsyncIterable<Sendable> | Source | Publisher;
 
-/** What a caller of Flight shows. */
-export type Credentials =
-  | { readonly kind: "none" }
-  | { readonly kind: "bearer"; readonly token: string }
-  | { readonly kind: "basic"; readonly user: string; readonly password: string };
-
-/** How a dataset is kept. */
-export interface PutOptions {
-  /** The most memory that it may take, in bytes: 16 GiB unless said otherwise. It takes what it needs. */
-  memory?: number;
-  /** How far each client may lag behind: batches sent and not yet taken (64), and their bytes (256 MiB). */
-  queue?: { batches?: number; bytes?: number };
-  /** The schema, where there may be no batch to see it by. */
-  schema?: Schema;
-  /** Gives up; nothing is offered then that was not before. */
-  signal?: AbortSignal;
-}
-
-/** What can be offered: batches, or a publisher's topic. Async iterables are read once, to their end. */
-export type Offerable = Sendable | Iterable<Sendable> | AsyncIterable<Sendable> | Publisher;
-
-/** What a server offers under a name. A topic has no more than that. */
+/**
+ * What a server offers under a name: batches that it keeps, a function that makes them (`"source"`), or a topic. Only of the
+ * first it is known how much it is; a topic's schema is known when something was sent.
+ */
 export interface Offer {
   readonly name: string;
-  readonly kind: "dataset" | "topic";
+  readonly kind: "dataset" | "source" | "topic";
   readonly schema: JsonSchema | undefined;
   readonly rows: number | undefined;
   readonly bytes: number | undefined;
@@ -84,6 +47,11 @@ export interface Offer {
 export interface Endpoints {
   readonly uris: readonly string[];
   readonly ticket: string;
+  /**
+   * For clients that fetch metadata over one connection and bodies over another, which `readFrom` does when it is given this
+   * instead of a URI; `undefined` for a topic and for a source, whose batches come with their metadata.
+   */
+  readonly halves: Exclude<DataSource, string> | undefined;
   /** When the ticket expires. */
   readonly expires: Date;
 }
@@ -97,7 +65,7 @@ export interface Unavailable {
 /** How long calls of Flight that run may take to end when the server is closed, in milliseconds. */
 const GRACE = 2000;
 const LOCATIONS: readonly unknown[] = ["none", "combined", "split"];
-const DEFAULTS = { memory: 2 ** 34, batches: 64, bytes: 2 ** 28, ticketLife: 600_000 };
+const TICKET_LIFE = 600_000;
 
 /**
  * Offers datasets and topics to whoever holds a ticket. Data is served by a thread of its own: a busy event loop delays
@@ -107,10 +75,15 @@ export class Server {
   readonly #native: NativeServer;
   #control: NativeControl | undefined;
   readonly #unavailable: Unavailable[] = [];
+  readonly #sources = new Map<string, OfferedSource>();
+  /** Those that are offered no more, and may have tickets. */
+  readonly #retired = new Set<OfferedSource>();
+  readonly #ticketLife: number;
 
   /** @internal Use `serve`. */
-  constructor(server: NativeServer) {
+  constructor(server: NativeServer, ticketLife: number) {
     this.#native = server;
+    this.#ticketLife = ticketLife;
   }
 
   /** @internal */
@@ -192,16 +165,50 @@ export class Server {
    * Offers something under a name, when it was read as a whole; what had that name goes on to serve those who fetch it. Batches
    * are copied once, into memory that other processes can be lent; a publisher's topic is offered as it is.
    *
+   * A function is called for each client that fetches the name, and what it gives is sent to that client as fast as it takes it: nothing
+   * is kept, and `memory` and `queue` hold for all of them and each of them. It needs `schema`. What it throws ends that client's
+   * stream with an error, and is a warning here.
+   *
    * Rejects with `ERR_OUT_OF_MEMORY`, `ERR_SCHEMA_MISMATCH`, `ERR_UNSUPPORTED_TYPE`, or with what the iterable threw.
    */
   async put(name: string, what: Offerable, options: PutOptions = {}): Promise<void> {
     checkName(name);
     if (what instanceof Publisher) {
-      native(() => this.#native.putTopic(name, lane().native, publisherId(what)));
+      native(() => this.#native.putTopic(name, lane().native, publisherId(what), undefined));
+      this.#replaced(name);
       return;
     }
+    if (typeof what === "function") return this.#putSource(name, what, options);
     const dataset = await filled(this.#native, name, what, options);
     native(() => this.#native.put(name, dataset));
+    this.#replaced(name);
+  }
+
+  async #putSource(name: string, make: Source, options: PutOptions): Promise<void> {
+    const { memory, queueBatches, queueBytes } = datasetOptions(name, options);
+    const { schema, signal } = options;
+    const queue = { batches: queueBatches, bytes: queueBytes };
+    const source = await OfferedSource.open(name, make, { memory, queue, schema });
+    try {
+      signal?.throwIfAborted();
+      const handle = OfferedSource.schema(schema as Schema);
+      native(() => this.#native.putTopic(name, lane().native, publisherId(source.publisher), handle));
+    } catch (error) {
+      source.retire(0);
+      throw error;
+    }
+    this.#replaced(name, source);
+  }
+
+  /** What a name stood for before is offered no more. */
+  #replaced(name: string, by?: OfferedSource): void {
+    const before = this.#sources.get(name);
+    if (before !== undefined) {
+      this.#retired.add(before);
+      before.retire(this.#ticketLife, () => this.#retired.delete(before));
+    }
+    if (by === undefined) this.#sources.delete(name);
+    else this.#sources.set(name, by);
   }
 
   /**
@@ -216,10 +223,12 @@ export class Server {
     checkName(name);
     const put = await this.#native.putFile(path, datasetOptions(name, options));
     native(() => put.get());
+    this.#replaced(name);
   }
 
   /** Offers a name no more. Whether it was offered. Transfers that go on are finished. */
   remove(name: string): boolean {
+    this.#replaced(name);
     return this.#native.remove(name);
   }
 
@@ -227,7 +236,7 @@ export class Server {
   offers(): Offer[] {
     return this.#native.offers().map(({ topic, schema, ...offer }) => ({
       name: offer.name,
-      kind: topic ? "topic" : "dataset",
+      kind: this.#sources.has(offer.name) ? "source" : topic ? "topic" : "dataset",
       schema: schema === undefined ? undefined : (JSON.parse(schema) as JsonSchema),
       rows: offer.rows,
       bytes: offer.bytes,
@@ -241,12 +250,16 @@ export class Server {
     if (minted === null) {
       throw new ArrowlaneError("ERR_NOT_FOUND", `this server offers nothing under the name "${name}"`);
     }
-    return { uris: this.data, ticket: minted.ticket, expires: new Date(Date.now() + minted.life) };
+    const [metadata, data] = minted.halves;
+    const halves = data === undefined ? undefined : { metadata, data };
+    return { uris: this.data, ticket: minted.ticket, halves, expires: new Date(Date.now() + minted.life) };
   }
 
   /** Listens no more and offers nothing; transfers that go on are finished, batches that clients hold stay valid. */
   async close(): Promise<void> {
     this.#native.close();
+    for (const source of [...this.#sources.values(), ...this.#retired]) source.retire(0);
+    this.#sources.clear();
     const closed = await this.#control?.close(GRACE);
     if (closed !== undefined) native(() => closed.get());
   }
@@ -260,7 +273,7 @@ export class Server {
 export async function filled(
   server: NativeServer,
   name: string,
-  what: Exclude<Offerable, Publisher>,
+  what: Exclude<Offerable, Source | Publisher>,
   options: PutOptions,
 ): Promise<NativeDataset> {
   const { signal, schema } = options;
@@ -293,42 +306,6 @@ function credentialsFrom(kind: string, first: string, second: string): Credentia
   return kind === "basic" ? { kind, user: first, password: second } : { kind: "none" };
 }
 
-/** @internal */
-export function checkName(name: string): void {
-  if (typeof name === "string" && name.length > 0) return;
-  throw new ArrowlaneError("ERR_INVALID_ARGUMENT", "the name must be a string that is not empty");
-}
-
-/** @internal */
-export function datasetOptions(name: string, options: PutOptions) {
-  checkObject("the options of put", options);
-  const { memory = DEFAULTS.memory, queue = {} } = options;
-  checkObject("queue", queue);
-  const { batches = DEFAULTS.batches, bytes = DEFAULTS.bytes } = queue;
-  checkWhole("memory", memory, 1);
-  checkWhole("queue.batches", batches, 1);
-  checkWhole("queue.bytes", bytes, 1);
-  return { name, memory, queueBatches: batches, queueBytes: bytes };
-}
-
-/** @internal One thing to send, or each of several. */
-export function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | AsyncIterable<Sendable> {
-  const one =
-    what instanceof Batch ||
-    what instanceof Writer ||
-    what instanceof Uint8Array ||
-    (hasArrow() && (arrow().isRecordBatch(what) || arrow().isTable(what)));
-  if (one) return [what as Sendable];
-  const many = what as Partial<Iterable<Sendable> & AsyncIterable<Sendable>> | null | undefined;
-  if (typeof what === "object" && (many?.[Symbol.iterator] ?? many?.[Symbol.asyncIterator]) !== undefined) {
-    return what as Iterable<Sendable>;
-  }
-  throw new ArrowlaneError(
-    "ERR_INVALID_ARGUMENT",
-    "what is offered must be a batch, a table, bytes, an iterable of those, or a publisher",
-  );
-}
-
 /**
  * Starts a server.
  *
@@ -340,7 +317,7 @@ export function each(what: Exclude<Offerable, Publisher>): Iterable<Sendable> | 
  */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
   checkObject("the options of serve", options);
-  const { data = ["shm:"], ticketLife = DEFAULTS.ticketLife } = options;
+  const { data = ["shm:"], ticketLife = TICKET_LIFE } = options;
   if (!Array.isArray(data) || data.some((address) => typeof address !== "string")) {
     throw new ArrowlaneError(
       "ERR_INVALID_ARGUMENT",
@@ -348,7 +325,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     );
   }
   checkWhole("ticketLife", ticketLife, 1);
-  const server = new Server(native(() => new (addon().NativeServer)(ticketLife)));
+  const server = new Server(
+    native(() => new (addon().NativeServer)(ticketLife)),
+    ticketLife,
+  );
   try {
     await server.listen(data, options.tls);
     if (options.control !== undefined) await server.serveFlight(options.control, options);

@@ -114,7 +114,8 @@ pub trait Snapshot: Send + 'static {
     /// The schema. It is sent before the first part.
     fn schema(&self) -> SchemaRef;
 
-    /// The next message, dictionaries before the batches that need them; `None` after the last.
+    /// The next message, dictionaries before the batches that need them; `None` after the last. An empty one says that there is
+    /// nothing yet: nothing is sent then, and it is asked again while the caller is there.
     ///
     /// # Errors
     /// Ends the stream with what the caller is told.
@@ -140,6 +141,11 @@ pub struct Part {
 }
 
 impl Part {
+    /// Whether there is nothing to it.
+    pub fn is_empty(&self) -> bool {
+        self.header.is_empty() && self.body.is_empty() && self.app_metadata.is_empty()
+    }
+
     /// Bytes of the body.
     pub fn body_length(&self) -> usize {
         self.body.iter().map(Bytes::len).sum()

@@ -39,11 +39,24 @@ impl Encoder {
         schema_part(&self.schema)
     }
 
-    /// The messages of a batch: dictionaries that it needs, then itself. The bodies are the batch's own memory.
+    /// The schema of all batches.
+    pub fn stream_schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// As [`batch_with`](Self::batch_with), without key/values.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, FlightError> {
+        self.batch_with(batch, &[])
+    }
+
+    /// The messages of a batch with its key/values: dictionaries that it needs, then itself. The bodies are the batch's own memory.
     ///
     /// # Errors
     /// [`FlightError::Encode`] for a batch of another schema, or one that holds what cannot travel.
-    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, FlightError> {
+    pub fn batch_with(&mut self, batch: &RecordBatch, metadata: &[(String, String)]) -> Result<Vec<Part>, FlightError> {
         if batch.schema_ref().fields() != self.schema.fields() {
             return Err(FlightError::Encode(format!(
                 "its schema is {}, that of the stream is {}",
@@ -67,7 +80,7 @@ impl Encoder {
             parts.push(Part { header: header.into(), body: pieces(flat), app_metadata: Bytes::new() });
             *sent = Some(values.clone());
         }
-        let header = encode_batch(&header_of(&flat, ALIGN), &[]);
+        let header = encode_batch(&header_of(&flat, ALIGN), metadata);
         parts.push(Part { header: header.into(), body: pieces(flat), app_metadata: Bytes::new() });
         Ok(parts)
     }

@@ -1,16 +1,20 @@
 //! The datasets of a data server, as Flight offers them.
 
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use arrowlane_plane::{
     PlaneError,
-    server::{Dataset, DatasetBuilder, DatasetOptions, Offer, Refused, Server},
+    server::{Dataset, DatasetBuilder, DatasetOptions, Followed, Following, Offer, Refused, Server},
 };
 use bytes::Bytes;
 
-use crate::{Caller, Catalog, CatalogError, Description, Locations, Minted, Part, Sink, Snapshot};
+use crate::{Caller, Catalog, CatalogError, Description, Encoder, Locations, Minted, Part, Sink, Snapshot};
 
 /// What a [`Server`] offers, for a Flight service beside it. Tickets are the data server's own, so a ticket of `GetFlightInfo`
 /// is taken at every data URI, and by `DoGet`.
@@ -81,9 +85,20 @@ impl Catalog for Shelf {
     fn redeem(&self, ticket: &[u8], caller: &Caller) -> Result<Box<dyn Snapshot>, CatalogError> {
         match self.server.redeem(ticket, caller.identity.as_deref()) {
             Ok(Offer::Dataset(dataset)) => Ok(Box::new(Reading::of(dataset, caller.metadata_only))),
-            Ok(Offer::Topic(_)) => Err(CatalogError::Unsupported(
-                "this is a topic, whose stream goes on: subscribe to it at one of its data URIs".into(),
+            Ok(Offer::Topic(_)) if caller.metadata_only => Err(CatalogError::Unsupported(
+                "what is made for each client anew comes with its metadata: ask for it at one of its data URIs".into(),
             )),
+            Ok(Offer::Topic(publisher)) => {
+                let schema = publisher.schema().ok_or_else(|| {
+                    CatalogError::Unsupported(
+                        "nothing was ever sent on this topic, so its schema is not known yet: subscribe at one of its data \
+                         URIs"
+                            .into(),
+                    )
+                })?;
+                let following = self.server.follow(ticket).map_err(failed)?;
+                Ok(Box::new(Live { following, encoder: Encoder::new(schema), ready: VecDeque::new() }))
+            }
             Err(error @ Refused::Unknown) => Err(CatalogError::NotFound(error.to_string())),
             Err(error @ Refused::Stolen) => Err(CatalogError::NotPermitted(error.to_string())),
         }
@@ -132,6 +147,38 @@ impl Snapshot for Reading {
 
     fn blocks(&self) -> bool {
         false
+    }
+}
+
+/// So long a live stream is waited for at a time.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A topic, or batches that are made anew for each client, on their way to one.
+struct Live {
+    following: Following,
+    encoder: Encoder,
+    ready: VecDeque<Part>,
+}
+
+impl Snapshot for Live {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.encoder.stream_schema())
+    }
+
+    fn next(&mut self) -> Result<Option<Part>, CatalogError> {
+        if let Some(part) = self.ready.pop_front() {
+            return Ok(Some(part));
+        }
+        match self.following.next(LOOK).map_err(failed)? {
+            Followed::Batch(batch) => {
+                let arrays = batch.to_arrow().map_err(failed)?;
+                let parts = self.encoder.batch_with(&arrays, &batch.metadata);
+                self.ready.extend(parts.map_err(|error| CatalogError::Failed(error.to_string()))?);
+                Ok(self.ready.pop_front())
+            }
+            Followed::Nothing => Ok(Some(Part::default())),
+            Followed::Ended => Ok(None),
+        }
     }
 }
 

@@ -107,7 +107,9 @@ impl NativeLane {
         let terms = Terms::of(&name, &options);
         let home = &self.host.lane;
         // What is in shared memory is read where it is needed; the network goes on while JavaScript is busy.
-        let lane = if endpoint.is_remote() { Native::shared().map_err(plane)?.lane() } else { home };
+        let native = Native::shared().map_err(plane)?;
+        let remote = endpoint.is_remote();
+        let lane = if remote { native.lane() } else { home };
         let subscription = Subscription::with_ticket(name, ticket.to_vec(), options.into_options(), home, lane);
         let id = subscription.id();
         let mut tables = self.host.tables.borrow_mut();
@@ -117,6 +119,9 @@ impl NativeLane {
         if let Err(error) = subscription.attach(endpoint) {
             self.close_subscription(id);
             return Err(plane(error));
+        }
+        if !remote {
+            native.watch_over(&subscription);
         }
         Ok(id)
     }

@@ -30,7 +30,7 @@ pub struct NativeDatasetOptions {
     pub queue_bytes: f64,
 }
 
-/// What is offered under a name. A topic has no more than that until somebody sends.
+/// What is offered under a name. A topic has no schema until somebody sends, and never more than that.
 #[napi(object)]
 pub struct NativeOffer {
     pub name: String,
@@ -41,11 +41,13 @@ pub struct NativeOffer {
     pub batches: Option<f64>,
 }
 
-/// A ticket, and for how many milliseconds it is good.
+/// A ticket, for how many milliseconds it is good, and where it is redeemed in halves.
 #[napi(object)]
 pub struct NativeTicket {
     pub ticket: String,
     pub life: f64,
+    /// The URIs of metadata and of data for two connections; empty where there is only one way.
+    pub halves: Vec<String>,
 }
 
 /// Offers datasets and topics; `plane::server`.
@@ -221,10 +223,14 @@ impl NativeServer {
         AsyncTask::new(PutFileTask { server: Arc::clone(&self.server), options, path })
     }
 
-    /// Offers a publisher's topic under a name.
+    /// Offers a publisher's topic under a name; with its schema, where that is known already.
     #[napi]
-    pub fn put_topic(&self, name: String, lane: &NativeLane, publisher: u32) -> Result<()> {
-        self.server.put(&name, Offer::Topic(lane.publisher(publisher)?));
+    pub fn put_topic(&self, name: String, lane: &NativeLane, publisher: u32, schema: Option<u32>) -> Result<()> {
+        let publisher = lane.publisher(publisher)?;
+        if let Some(schema) = schema {
+            publisher.expect(&lane.schema(schema)?).map_err(plane)?;
+        }
+        self.server.put(&name, Offer::Topic(publisher));
         Ok(())
     }
 
@@ -245,7 +251,10 @@ impl NativeServer {
                 bytes: Some(dataset.bytes() as f64),
                 batches: Some(dataset.batches() as f64),
             },
-            Offer::Topic(_) => NativeOffer { name, topic: true, schema: None, rows: None, bytes: None, batches: None },
+            Offer::Topic(publisher) => {
+                let schema = publisher.schema().map(|schema| schema_to_json(&schema).to_string());
+                NativeOffer { name, topic: true, schema, rows: None, bytes: None, batches: None }
+            }
         };
         self.server.offers().into_iter().map(describe).collect()
     }
@@ -254,7 +263,11 @@ impl NativeServer {
     #[napi]
     pub fn mint(&self, name: String) -> Result<Option<NativeTicket>> {
         let minted = self.server.mint(&name, None).map_err(plane)?;
-        Ok(minted.map(|m| NativeTicket { ticket: m.ticket, life: m.life.as_secs_f64() * 1000.0 }))
+        let halves = match self.server.offer(&name) {
+            Some(Offer::Dataset(_)) => self.server.halves().map(Vec::from).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Ok(minted.map(|m| NativeTicket { ticket: m.ticket, life: m.life.as_secs_f64() * 1000.0, halves }))
     }
 
     #[napi]

@@ -9,7 +9,7 @@ use std::{
 use arrowlane_transport::TransportError;
 use parking_lot::Mutex;
 
-use crate::{Event, Lane, PlaneError, Publisher};
+use crate::{Event, Lane, PlaneError, Publisher, Subscription};
 
 /// How often peers of the network are shown that this process lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ struct Handlers {
     known: Mutex<HashMap<u32, Handler>>,
     /// Publishers of other lanes that are offered to the network, and how often their lanes had turned.
     afar: Mutex<Vec<(Weak<Publisher>, u64)>>,
+    /// Subscriptions to servers that are read by other lanes, likewise.
+    readers: Mutex<Vec<(Weak<Subscription>, u64)>>,
 }
 
 impl NativeLane {
@@ -90,6 +92,13 @@ impl NativeLane {
         afar.push((weak, 0));
     }
 
+    /// Notices when the server of another lane's subscription stops, and shows it that this side lives.
+    pub fn watch_over(&self, subscription: &Arc<Subscription>) {
+        self.handlers.readers.lock().push((Arc::downgrade(subscription), 0));
+        // It beats from now on.
+        self.lane.rouse();
+    }
+
     pub(crate) fn forget(&self, id: u32) {
         let forgotten = self.handlers.known.lock().remove(&id);
         drop(forgotten);
@@ -115,7 +124,7 @@ impl Handlers {
                 }
             }
             if !beating || Instant::now() >= next {
-                beating = lane.beat() | self.beat_afar();
+                beating = lane.beat() | self.beat_afar() | self.beat_readers();
                 next = Instant::now() + BEAT;
             }
             lane.idle();
@@ -133,5 +142,12 @@ impl Handlers {
             afar.iter_mut().filter(|(known, _)| known.ptr_eq(&weak)).for_each(|(_, known)| *known = turns);
         }
         any
+    }
+
+    /// Whether there are any.
+    fn beat_readers(&self) -> bool {
+        let mut readers = self.readers.lock();
+        readers.retain_mut(|(weak, turns)| weak.upgrade().is_some_and(|reader| reader.beat_from_afar(turns)));
+        !readers.is_empty()
     }
 }

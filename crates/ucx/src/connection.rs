@@ -7,6 +7,7 @@ use arrowlane_ucx_sys::bindings as ucx;
 
 use crate::{
     context::{Context, Devices, Long},
+    fence,
     receive::connection_failed,
     result::check,
     worker::Worker,
@@ -65,6 +66,7 @@ impl Connection {
         params.err_handler.arg = worker.argument();
         set(&mut params);
         let mut ep = null_mut();
+        let _fence = fence::changing(worker.library());
         // SAFETY: the worker is alive, what the parameters point to lives through the call, and the handler's argument outlives the worker.
         let status = unsafe { (worker.library().ucp.ucp_ep_create)(worker.raw(), &params, &mut ep) };
         check(worker.library(), "connecting over UCX", status)?;

@@ -10,7 +10,7 @@
 //! | `result`, `context`, `worker`, `shared`, `receive` | UCX, safe: errors, configuration, one connection's operations and callbacks |
 //! | `connection`, `connecting`, `endpoint`, `listener`, `transport` | the traits of `arrowlane-transport` |
 //! | `ending` | connections that were dropped, until the peer has everything |
-//! | `descriptors` | how many connections a process can have |
+//! | `descriptors`, `fence` | how many connections a process can have; what keeps their descriptors apart |
 //!
 //! There is one UCX in a process, and at most two contexts: one that uses the loopback interface alone, for addresses on it, and one for all others. Each
 //! connection has a worker of its own, on both sides, as tags are matched by worker.
@@ -26,6 +26,7 @@ mod context;
 mod descriptors;
 mod ending;
 mod endpoint;
+mod fence;
 mod listener;
 mod receive;
 mod result;

@@ -10,6 +10,7 @@ use crate::{
     UcxEndpoint,
     connection::{Address, Connection},
     context::{Context, DEVICES, Devices, Long, Reach},
+    fence,
     result::check,
     shared::Handle,
     worker::{Worker, handle},
@@ -49,8 +50,10 @@ impl UcxListener {
         params.conn_handler.cb = Some(request_came);
         params.conn_handler.arg = std::ptr::from_ref::<Requests>(&requests).cast_mut().cast();
         let mut raw = null_mut();
+        let fence = fence::changing(library);
         // SAFETY: the worker is alive, the address lives through the call, and the callback's argument outlives the listener.
         let status = unsafe { (library.ucp.ucp_listener_create)(worker.raw(), &params, &mut raw) };
+        drop(fence);
         if status == ucx::UCS_ERR_BUSY {
             return Err(TransportError::Taken(format!("ucx://{address}")));
         }
@@ -121,6 +124,7 @@ impl Drop for UcxListener {
     fn drop(&mut self) {
         let waiting = std::mem::take(&mut *self.requests.lock());
         waiting.iter().for_each(|request| self.reject(request));
+        let _fence = fence::changing(self.worker.library());
         // SAFETY: the listener is alive; no callback of it is called after this.
         unsafe { (self.worker.library().ucp.ucp_listener_destroy)(self.raw) };
     }

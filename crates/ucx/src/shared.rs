@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) library: &'static Library,
     worker: OnceLock<Handle<ucp_worker>>,
     operations: Mutex<Slab<Box<Operation>>>,
+    /// What operations kept that were completed in a call of UCX's. It is somebody else's, and is let go of behind that call.
+    done: Mutex<Vec<Work>>,
     pub(crate) arrivals: Mutex<Arrivals>,
     /// The first bad thing that happened to the connection.
     failure: Mutex<Option<ucs_status_t>>,
@@ -163,6 +165,7 @@ impl Shared {
             library,
             worker: OnceLock::new(),
             operations: Mutex::default(),
+            done: Mutex::default(),
             arrivals: Mutex::default(),
             failure: Mutex::default(),
             offence: Mutex::default(),
@@ -201,7 +204,7 @@ impl Shared {
         // SAFETY: the operation is in its box until it is completed: below, or in a callback, which UCX calls from later calls only.
         let operation = unsafe { &*operation };
         match outcome(call(&operation.work, std::ptr::from_ref(operation).cast_mut().cast())) {
-            Outcome::Done(status) => self.complete(operation.key, status),
+            Outcome::Done(status) => drop(self.complete(operation.key, status)),
             Outcome::Pending(request) => *operation.request.lock() = Some(Handle(request)),
         }
     }
@@ -216,17 +219,26 @@ impl Shared {
             let operation = &*user_data.cast::<Operation>();
             (&*operation.shared, operation.key)
         };
-        shared.complete(key, status);
+        let done = shared.complete(key, status);
+        shared.done.lock().extend(done);
         // SAFETY: UCX is done with the request, and whoever started it frees it.
         unsafe { (shared.library.ucp.ucp_request_free)(request) };
     }
 
-    fn complete(&self, key: usize, status: ucs_status_t) {
+    /// Lets go of what completed operations kept. Not to be called inside of a call of UCX's.
+    pub(crate) fn let_go(&self) {
+        let done = std::mem::take(&mut *self.done.lock());
+        drop(done);
+    }
+
+    /// What the operation kept that is somebody else's.
+    fn complete(&self, key: usize, status: ucs_status_t) -> Option<Work> {
         let operation = self.operations.lock().remove(key);
         let (bytes, bodies) = operation.work.bytes();
         self.sending.fetch_sub(bytes, Ordering::Relaxed);
         self.bodies.fetch_sub(bodies, Ordering::Relaxed);
         self.outgoing.fetch_sub(usize::from(operation.work.is_outgoing()), Ordering::Relaxed);
+        let mut kept = None;
         match operation.work {
             Work::Receiving(number, buffer) => {
                 let mut arrivals = self.arrivals.lock();
@@ -236,17 +248,19 @@ impl Shared {
                     arrival.stage = if status == UCS_OK { Stage::Whole(buffer) } else { Stage::Lost };
                 }
                 if status == UCS_OK {
-                    return;
+                    return None;
                 }
             }
             Work::Connecting if status == UCS_OK => *self.stands.lock() = true,
             Work::End if status == UCS_OK => *self.end_taken.lock() = true,
-            Work::Discarding | Work::Closing => return,
-            _ => {}
+            Work::Discarding | Work::Closing => return None,
+            work @ (Work::Copied(_) | Work::Body { .. }) => kept = Some(work),
+            Work::Connecting | Work::End => {}
         }
         if status != UCS_OK {
             self.fail(status);
         }
+        kept
     }
 
     /// The connection is of no further use. The first reason is kept.

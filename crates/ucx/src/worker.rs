@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::{
     context::Context,
     descriptors::Seat,
-    receive,
+    fence, receive,
     result::{UcxError, check},
     shared::{Buffer, Handle, Shared, Span, Stage, Work},
 };
@@ -47,8 +47,10 @@ impl Worker {
         params.thread_mode = ucx::UCS_THREAD_MODE_SERIALIZED;
         params.client_id = context.client_id();
         let mut raw = null_mut();
+        let fence = fence::changing(library);
         // SAFETY: the context is alive, and stays so as long as the worker.
         let status = unsafe { (library.ucp.ucp_worker_create)(context.raw, &params, &mut raw) };
+        drop(fence);
         check(library, "making a worker of UCX (raise this process's limit of open files, ulimit -n)", status)?;
         let shared = Box::new(Shared::new(library));
         let mut worker = Self { raw, descriptor: -1, shared, context: Arc::clone(context), _seat: seat };
@@ -103,8 +105,11 @@ impl Worker {
 
     /// Lets UCX work. Whether it did something.
     pub(crate) fn progress(&self) -> bool {
+        let fence = fence::working(self.library());
         // SAFETY: the worker is alive, and no other thread uses it (see `Send`).
         let done = unsafe { (self.library().ucp.ucp_worker_progress)(self.raw) };
+        drop(fence);
+        self.shared.let_go();
         self.shared.take_tagged();
         done > 0
     }
@@ -193,6 +198,7 @@ impl Worker {
 
     /// Closes an endpoint at once; operations that are not done fail.
     pub(crate) fn close(&self, ep: ucx::ucp_ep_h) {
+        let fence = fence::changing(self.library());
         self.shared.run(Work::Closing, |_, user_data| {
             let mut params = params(user_data, Callback::Send(sent));
             params.op_attr_mask |= ucx::UCP_OP_ATTR_FIELD_FLAGS;
@@ -200,6 +206,12 @@ impl Worker {
             // SAFETY: the endpoint is alive, and is not used after this: its owner gave it up.
             unsafe { (self.library().ucp.ucp_ep_close_nbx)(ep, &params) }
         });
+        if fence.is_some() {
+            // SAFETY: as in `progress`. It has the worker look at events of the descriptor that was closed.
+            unsafe { (self.library().ucp.ucp_worker_progress)(self.raw) };
+        }
+        drop(fence);
+        self.shared.let_go();
     }
 
     /// Starts to receive messages that have arrived, as many as may be received ahead.
@@ -309,6 +321,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        let _fence = fence::changing(self.library());
         // SAFETY: the worker is alive and used by nobody else. What it had under way is freed after it, with the state.
         unsafe { (self.library().ucp.ucp_worker_destroy)(self.raw) };
     }

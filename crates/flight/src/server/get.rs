@@ -84,6 +84,11 @@ impl Sending {
                 Ok(None) => return Some((Ok(trailers(&Status::ok(""))), None)),
                 Err(status) => return Some((Ok(trailers(&status)), None)),
             };
+            if part.is_empty() {
+                // So that a call that was given up is noticed here.
+                tokio::task::yield_now().await;
+                continue;
+            }
             match frames_of(&part, None) {
                 Ok(frames) => self.queue = frames,
                 Err(why) => return Some((Ok(trailers(&Status::resource_exhausted(why))), None)),

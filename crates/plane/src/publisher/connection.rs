@@ -155,18 +155,18 @@ impl Connection {
         }
     }
 
-    /// Shows a subscriber of the network that this side lives. `false` when it has shown nothing for too long itself, as far as
+    /// Shows a subscriber that this side lives. `false` when one of the network has shown nothing for too long itself, as far as
     /// this side was `listening`.
     pub(super) fn beat(&mut self, listening: bool) -> bool {
-        if self.endpoint.lends() {
-            // Within one machine, the socket's end says it at once.
-            return true;
-        }
         let (Phase::Streaming(sender) | Phase::Ended(sender)) = &mut self.talk.phase else { return true };
         if !sender.is_extended() {
             return true;
         }
         sender.heartbeat(&mut *self.endpoint);
+        if self.endpoint.lends() {
+            // Within one machine, the socket's end says at once that a subscriber is gone; one that was stopped keeps its leases.
+            return true;
+        }
         self.silence += u32::from(listening);
         self.silence <= SILENT_BEATS
     }

@@ -186,6 +186,14 @@ impl Publisher {
         self.state.lock().schema.as_ref().map(|(schema, _)| Arc::clone(&schema.arrow))
     }
 
+    /// Says what the schema is before there is a batch.
+    ///
+    /// # Errors
+    /// When it is known to be another, or the publisher was closed.
+    pub fn expect(&self, schema: &Arc<BatchSchema>) -> Result<(), PlaneError> {
+        self.accept_schema(&mut self.state.lock(), schema)
+    }
+
     /// Its memory.
     pub fn pool(&self) -> &Pool {
         &self.pool
@@ -235,18 +243,25 @@ impl Publisher {
 
     /// Ends one subscriber's own stream: well, or with an error's code and message.
     pub fn finish(self: &Arc<Self>, id: ConnectionId, failure: Option<(&str, &str)>) {
-        let mut state = self.state.lock();
-        self.hand_over(&mut state, Some(id));
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        self.hand_over(state, Some(id));
         if let Some(connection) = state.connections.get_mut(&id) {
+            if failure.is_none()
+                && let Some((schema, flatbuffer)) = &state.schema
+            {
+                // A stream without batches has one too.
+                connection.begin(flatbuffer, schema.dictionaries.len());
+            }
             if failure.is_some() && !connection.hears_errors() {
                 // The closing of its connection is all that can tell it.
-                return self.remove(&mut state, id);
+                return self.remove(state, id);
             }
             connection.finish(failure);
         }
-        self.recount(&mut state);
-        self.acknowledged(&mut state, id, None);
-        self.flush_connection(&mut state, id);
+        self.recount(state);
+        self.acknowledged(state, id, None);
+        self.flush_connection(state, id);
     }
 
     /// Ends the stream of every subscriber and gives the name back; streams of subscribers' own that are not finished end

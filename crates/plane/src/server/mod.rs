@@ -16,9 +16,11 @@
 mod bodies;
 mod dataset;
 mod feeder;
+mod following;
 mod halves;
 mod reception;
 mod tickets;
+mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,6 +29,7 @@ use parking_lot::Mutex;
 
 pub use self::{
     dataset::{Dataset, DatasetBuilder, DatasetOptions, Message},
+    following::{Followed, Following},
     tickets::{Minted, Refused},
 };
 use self::{

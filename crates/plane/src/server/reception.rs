@@ -8,7 +8,7 @@ use std::{
 };
 
 use arrowlane_dissociated::{Sender, SenderConfig};
-use arrowlane_transport::{Endpoint, Inbox, Interest, Listener, Readiness, Source, TransportError, system::Timer};
+use arrowlane_transport::{Endpoint, Interest, Listener, Readiness, Source, TransportError, system::Timer};
 use parking_lot::Mutex;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     halves::{Half, Rest, Side, Wanted, joined, said},
     tickets::{Refused, Stands},
     uri_of,
+    words::{MOST_BEHIND, Words},
 };
 use crate::{
     Lane, PlaneError,
@@ -35,8 +36,6 @@ const PATIENCE: u32 = 10;
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes read from one client at a time.
 const BUDGET: usize = 64 << 10;
-/// Messages that may come behind a ticket before its answer.
-const MOST_BEHIND: usize = 64;
 
 pub(super) struct Reception {
     lane: Weak<Lane>,
@@ -129,31 +128,44 @@ impl Reception {
 
     fn accept(&self, state: &mut State, token: u64, lane: &Lane) {
         while let Some((door, uri)) = state.doors.get_mut(&token) {
-            let Some(mut endpoint) = door.accept("server") else { return };
-            endpoint.greet(uri);
-            if state.visitors.len() >= MOST_VISITORS {
-                // The one that has been silent for longest makes way.
-                let oldest = state.visitors.keys().next().copied();
-                oldest.into_iter().for_each(|oldest| state.show_out(oldest, lane));
-            }
-            let Some(this) = self.this.upgrade() else { return };
-            state.last += 1;
-            let id = state.last;
-            let key = match lane.reactor().watch(endpoint.descriptor(), Interest::Read, this, id) {
-                Ok(key) => key,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    continue;
-                }
-            };
-            if state.visitors.is_empty() && !state.sweeping {
-                let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
-            }
-            state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false, half: None });
-            state.flush(id, lane);
-            // What it sent first may have come with the connection itself.
-            self.hear(state, id, lane);
+            let Some(endpoint) = door.accept("server") else { return };
+            let uri = uri.clone();
+            self.let_in(state, endpoint, &uri, lane);
         }
+    }
+
+    /// Lets in somebody who came by no door, from this process.
+    pub(super) fn welcome(&self, endpoint: Box<dyn Endpoint>, uri: String) -> Result<(), PlaneError> {
+        let (Some(lane), Some(this)) = (self.lane.upgrade(), self.this.upgrade()) else {
+            return Err(PlaneError::Closed);
+        };
+        self.state.lock().wind(&lane, &this)?;
+        let there = Arc::clone(&lane);
+        lane.run(move || this.let_in(&mut this.state.lock(), endpoint, &uri, &there));
+        Ok(())
+    }
+
+    fn let_in(&self, state: &mut State, mut endpoint: Box<dyn Endpoint>, uri: &str, lane: &Lane) {
+        endpoint.greet(uri);
+        if state.visitors.len() >= MOST_VISITORS {
+            // The one that has been silent for longest makes way.
+            let oldest = state.visitors.keys().next().copied();
+            oldest.into_iter().for_each(|oldest| state.show_out(oldest, lane));
+        }
+        let Some(this) = self.this.upgrade() else { return };
+        state.last += 1;
+        let id = state.last;
+        let key = match lane.reactor().watch(endpoint.descriptor(), Interest::Read, this, id) {
+            Ok(key) => key,
+            Err(error) => return tracing::warn!(%error, "a connection was not accepted"),
+        };
+        if state.visitors.is_empty() && !state.sweeping {
+            let _ = state.timer.every(LOOK); // valid arguments are all that it can refuse
+        }
+        state.visitors.insert(id, Visitor { endpoint, key, writing: false, looks: 0, refused: false, half: None });
+        state.flush(id, lane);
+        // What it sent first may have come with the connection itself.
+        self.hear(state, id, lane);
     }
 
     /// Reads what a visitor says; the first thing is its ticket.
@@ -351,45 +363,4 @@ impl Why {
             Self::Strange(_) => "ERR_PROTOCOL",
         }
     }
-}
-
-/// What a client says before it is served.
-struct Words {
-    first: Option<(u64, Vec<u8>)>,
-    rest: Vec<(u64, Vec<u8>)>,
-    /// It was refused: nothing that it says matters.
-    refused: bool,
-}
-
-impl Words {
-    fn all(self) -> impl Iterator<Item = (u64, Vec<u8>)> {
-        self.first.into_iter().chain(self.rest)
-    }
-}
-
-impl Inbox for Words {
-    fn greeting(&mut self, _uri: &str) -> Result<(), TransportError> {
-        Err(TransportError::Framing("a client does not greet".into()))
-    }
-
-    fn metadata(&mut self, _bytes: &[u8]) -> Result<(), TransportError> {
-        Err(TransportError::Framing("a client sends no metadata".into()))
-    }
-
-    fn tagged(&mut self, tag: u64, body: &[u8]) -> Result<(), TransportError> {
-        if self.refused {
-            return Ok(());
-        }
-        if self.first.is_none() {
-            self.first = Some((tag, body.to_vec()));
-            return Ok(());
-        }
-        if self.rest.len() >= MOST_BEHIND {
-            return Err(TransportError::Framing("it does not wait for the answer to its ticket".into()));
-        }
-        self.rest.push((tag, body.to_vec()));
-        Ok(())
-    }
-
-    fn retired(&mut self, _segment: u16) {}
 }

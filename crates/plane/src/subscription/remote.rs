@@ -74,6 +74,24 @@ impl Subscription {
         }
     }
 
+    /// As [`beat`](Self::beat), for a lane whose loop may be busy: nothing counts that it had no time to read. `turns`: that lane's, the
+    /// last time. `false` once it is over.
+    pub(crate) fn beat_from_afar(self: &Arc<Self>, turns: &mut u64) -> bool {
+        let Some(lane) = self.lane.upgrade() else { return false };
+        if self.state.lock().ended {
+            return false;
+        }
+        let now = lane.turn_number();
+        if std::mem::replace(turns, now) == now {
+            // Were it idle, it would not have turned by the next time.
+            lane.rouse();
+            return true;
+        }
+        let (this, there) = (Arc::clone(self), Arc::clone(&lane));
+        lane.run(move || this.beat(&there));
+        true
+    }
+
     /// Once a second: shows the server that this side lives, and gives it up when it has shown nothing for long. A busy
     /// application does not matter: this is the thread that reads.
     pub(crate) fn beat(&self, lane: &Arc<Lane>) {
