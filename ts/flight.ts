@@ -13,6 +13,7 @@ export {
   type GetOptions,
   readFlightInfo,
 } from "./flight/client.js";
+export type { Exchange, ExchangeRequest } from "./flight/exchange.js";
 export type { Credentials, PutOptions, ServeOptions } from "./flight/options.js";
 export {
   type Endpoints,

@@ -1,6 +1,7 @@
 import type { TypeMap } from "apache-arrow";
 import { unlessAborted } from "../aborted.js";
 import type { JsonSchema } from "../arrow/json-schema.js";
+import { arrow } from "../arrow-layer.js";
 import type { UnknownColumns } from "../columns.js";
 import { ArrowlaneError } from "../errors.js";
 import { addon } from "../native/addon.js";
@@ -8,11 +9,13 @@ import type { NativeClient, NativeText } from "../native/binding.js";
 import { lane, native } from "../native/lane.js";
 import { checkObject, checkSignal, checkWhole } from "../options.js";
 import type { Origin } from "../origin.js";
-import type { Publisher } from "../publisher.js";
+import { type Publisher, publisherId } from "../publisher.js";
+import { schemaHandle } from "../schemas.js";
 import { Subscription } from "../subscription.js";
-import { checkName, type PutOptions } from "./options.js";
+import { over } from "./exchange.js";
+import { checkName, datasetOptions, type PutOptions } from "./options.js";
 import { filled, type Offerable } from "./server.js";
-import type { Source } from "./source.js";
+import { OfferedSource, type Source } from "./source.js";
 import { type Candidate, candidateOf, type ReadOptions, Transfer, type Via } from "./transfer.js";
 
 /** How a client connects, and what it shows. */
@@ -153,6 +156,37 @@ export class Client {
     } finally {
       staging.close();
     }
+  }
+
+  /**
+   * Sends batches, and fetches what the service answers them (`DoExchange`), both as fast as the other side takes them. It begins
+   * when first asked for an answer. What the iterable throws ends the exchange for both. `schema` is needed where there may be no batch.
+   */
+  exchange<T extends TypeMap = UnknownColumns>(
+    what: Descriptor,
+    batches: Exclude<Offerable, Source | Publisher>,
+    options: ReadOptions & Omit<PutOptions, "signal"> = {},
+  ): Transfer<T> {
+    const { path, command } = descriptor(what);
+    const { memory: _, queue: __, schema, ...reading } = options;
+    const name = path?.join("/") ?? "command";
+    const { memory, queueBatches, queueBytes } = datasetOptions(name, options);
+    const queue = { batches: queueBatches, bytes: queueBytes };
+    const find = async () => {
+      const staging = native(() => new (addon().NativeServer)(DEADLINE));
+      const source = await OfferedSource.open(name, () => batches, {
+        memory,
+        queue,
+        served: () => staging.close(),
+      });
+      const publisher = publisherId(source.publisher);
+      const handle = schema && schemaHandle(arrow().schemaToJson(schema), schema);
+      native(() => staging.putTopic(name, lane().native, publisher, handle));
+      const open = () =>
+        native(() => this.#native.openExchange(path, command, staging, lane().native, publisher));
+      return [[{ via: "grpc", open: over(name, this.uri, open) }]];
+    };
+    return new Transfer<T>(name, find, reading);
   }
 
   /** Bytes that went over its connections to the service. */

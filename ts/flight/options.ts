@@ -1,6 +1,7 @@
 import type { Schema } from "apache-arrow";
 import { ArrowlaneError } from "../errors.js";
 import { checkObject, checkWhole } from "../options.js";
+import type { Exchange } from "./exchange.js";
 
 const DEFAULTS = { memory: 2 ** 34, batches: 64, bytes: 2 ** 28 };
 
@@ -26,6 +27,11 @@ export interface ServeOptions {
    * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
    */
   authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;
+  /**
+   * Answers what clients of Flight send in exchanges (`DoExchange`); without, there are none. Called once for each, it gives the
+   * answers, and is asked for no more than the client takes.
+   */
+  exchange?: Exchange;
   /** The certificate and key, in PEM, of a `grpc+tls:` address, and of `tcp://…?tls=1`; with `clientRoots`, clients must show a certificate from there. */
   tls?: { certificate: string; key: string; clientRoots?: string };
   /**

@@ -1,5 +1,4 @@
 import { AsyncResource } from "node:async_hooks";
-import type { Schema } from "apache-arrow";
 import type { JsonSchema } from "../arrow/json-schema.js";
 import { arrow } from "../arrow-layer.js";
 import type { Batch } from "../batch.js";
@@ -13,6 +12,7 @@ import { Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
 import type { Sendable } from "../sending.js";
 import { Subscription } from "../subscription.js";
+import { answering } from "./exchange.js";
 import { each } from "./offerable.js";
 import {
   type Credentials,
@@ -108,6 +108,7 @@ export class Server {
     }
     if (typeof uploads !== "object") checkFlag("uploads", uploads);
     checkFunction("authenticate", options.authenticate);
+    checkFunction("exchange", options.exchange);
     const kept = typeof uploads === "object" ? uploads : {};
     const settings = {
       inline,
@@ -117,7 +118,9 @@ export class Server {
       key: tls?.key,
       clientRoots: tls?.clientRoots,
     };
-    const started = await this.#native.control(uri, settings, this.#hook(options.authenticate));
+    const authenticate = this.#hook(options.authenticate);
+    const exchange = options.exchange && answering(this.#native, options.exchange);
+    const started = await this.#native.control(uri, settings, authenticate, exchange);
     this.#control = native(() => started.get());
   }
 
@@ -187,11 +190,17 @@ export class Server {
   async #putSource(name: string, make: Source, options: PutOptions): Promise<void> {
     const { memory, queueBatches, queueBytes } = datasetOptions(name, options);
     const { schema, signal } = options;
+    if (schema === undefined) {
+      throw new ArrowlaneError(
+        "ERR_INVALID_ARGUMENT",
+        "a function that makes batches needs the option schema: nobody has seen one of them yet",
+      );
+    }
     const queue = { batches: queueBatches, bytes: queueBytes };
-    const source = await OfferedSource.open(name, make, { memory, queue, schema });
+    const source = await OfferedSource.open(name, make, { memory, queue });
     try {
       signal?.throwIfAborted();
-      const handle = OfferedSource.schema(schema as Schema);
+      const handle = schemaHandle(arrow().schemaToJson(schema), schema);
       native(() => this.#native.putTopic(name, lane().native, publisherId(source.publisher), handle));
     } catch (error) {
       source.retire(0);

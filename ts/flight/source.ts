@@ -1,10 +1,6 @@
-import type { Schema } from "apache-arrow";
-import { arrow } from "../arrow-layer.js";
 import type { Batch } from "../batch.js";
 import { sourceFailed } from "../diagnostics.js";
-import { ArrowlaneError } from "../errors.js";
 import { type Publisher, publishUnlisted } from "../publisher.js";
-import { schemaHandle } from "../schemas.js";
 import type { Sendable } from "../sending.js";
 import type { SubscriberStream } from "../subscriber-stream.js";
 import { Subscription } from "../subscription.js";
@@ -15,7 +11,7 @@ import { Transfer } from "./transfer.js";
 export type Source = (request: SourceRequest) => Batches | Promise<Batches>;
 
 /** What a source gives: one thing to send, or several. */
-type Batches = Sendable | Iterable<Sendable> | AsyncIterable<Sendable>;
+export type Batches = Sendable | Iterable<Sendable> | AsyncIterable<Sendable>;
 
 /** For whom a source is asked. */
 export interface SourceRequest {
@@ -27,38 +23,34 @@ export interface SourceRequest {
 interface SourceOptions {
   memory: number;
   queue: { batches: number; bytes: number };
-  schema: Schema | undefined;
+  /** There is one client, who comes soon or never; called when it was served. */
+  served?: () => void;
 }
+
+/** So long the one client of a source has to come, in milliseconds. */
+const SOON = 60_000;
 
 /** @internal A source under a name: a publisher that gives each subscriber a stream of its own. */
 export class OfferedSource {
   readonly #make: Source;
+  readonly #served: (() => void) | undefined;
   #publisher: Publisher | undefined;
   #serving = 0;
   #retired = false;
   #tickets: NodeJS.Timeout | undefined;
 
-  private constructor(make: Source) {
+  private constructor(make: Source, served: (() => void) | undefined) {
     this.#make = make;
+    this.#served = served;
   }
 
   static async open(name: string, make: Source, options: SourceOptions): Promise<OfferedSource> {
-    if (options.schema === undefined) {
-      throw new ArrowlaneError(
-        "ERR_INVALID_ARGUMENT",
-        "a function that makes batches needs the option schema: nobody has seen one of them yet",
-      );
-    }
-    const { memory, queue } = options;
-    const source = new OfferedSource(make);
+    const { memory, queue, served } = options;
+    const source = new OfferedSource(make, served);
     const onSubscriber = (stream: SubscriberStream) => source.#serve(name, stream);
     source.#publisher = await publishUnlisted(name, { memory, queue, minSubscribers: 0, onSubscriber });
+    if (served !== undefined) source.retire(SOON);
     return source;
-  }
-
-  /** The number under which the native side knows its schema. */
-  static schema(schema: Schema): number {
-    return schemaHandle(arrow().schemaToJson(schema), schema);
   }
 
   get publisher(): Publisher {
@@ -100,7 +92,13 @@ export class OfferedSource {
     } finally {
       this.#serving--;
       // The stream is finished first.
-      setImmediate(() => this.#closeIfIdle());
+      setImmediate(() => this.#wasServed());
     }
+  }
+
+  #wasServed(): void {
+    if (this.#served === undefined) return this.#closeIfIdle();
+    this.#served();
+    this.retire(0);
   }
 }

@@ -9,13 +9,15 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use tonic::{Code, Status};
 
+use crate::Incoming;
+
 /// Who somebody is, as [`Authenticate`](crate::Authenticate) said: a name that tickets are bound to.
 pub type Identity = Arc<str>;
 
 /// Datasets by name, and the tickets that they are read with.
 ///
 /// Called from the runtime's threads, several at once. Methods of the catalog itself return quickly: they look something up. What reads
-/// or keeps data ([`Snapshot`], [`Sink`], [`Exchange`]) may take its time.
+/// or keeps data ([`Snapshot`], [`Sink`]), and an exchange, may take its time.
 pub trait Catalog: Send + Sync + 'static {
     /// The names that this caller may see.
     ///
@@ -49,11 +51,12 @@ pub trait Catalog: Send + Sync + 'static {
         Err(CatalogError::Unsupported(format!("this server takes no datasets, so it cannot take {name:?}")))
     }
 
-    /// Talks with a client in batches (`DoExchange`).
+    /// Talks with a client in batches (`DoExchange`): what is answered to what comes. May take its time, as until the answers' schema is
+    /// known; what it gives is asked for answers while `incoming` is read, on other threads or on the same.
     ///
     /// # Errors
     /// [`CatalogError::Unsupported`], unless the catalog does that.
-    fn exchange(&self, name: &str, _schema: SchemaRef, _caller: &Caller) -> Result<Box<dyn Exchange>, CatalogError> {
+    fn exchange(&self, name: &str, _incoming: Incoming, _caller: &Caller) -> Result<Box<dyn Snapshot>, CatalogError> {
         Err(CatalogError::Unsupported(format!("this server exchanges nothing under the name {name:?}")))
     }
 }
@@ -165,24 +168,6 @@ pub trait Sink: Send + 'static {
     /// # Errors
     /// As [`batch`](Self::batch).
     fn finish(self: Box<Self>) -> Result<Option<Bytes>, CatalogError>;
-}
-
-/// Answers batches with batches (`DoExchange`).
-pub trait Exchange: Send + 'static {
-    /// The schema of the answers.
-    fn schema(&self) -> SchemaRef;
-
-    /// Answers a batch, whose every value was checked; may block.
-    ///
-    /// # Errors
-    /// Ends the call with what the caller is told.
-    fn batch(&mut self, batch: RecordBatch, app_metadata: Bytes) -> Result<Vec<RecordBatch>, CatalogError>;
-
-    /// What is left to be said after the last batch; may block.
-    ///
-    /// # Errors
-    /// As [`batch`](Self::batch).
-    fn finish(self: Box<Self>) -> Result<Vec<RecordBatch>, CatalogError>;
 }
 
 /// What a catalog refuses, as the caller is told.

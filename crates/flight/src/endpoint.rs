@@ -1,9 +1,11 @@
-//! `DoGet` as a transport: for clients that have no better way.
+//! Streams of gRPC as a transport: `DoGet`, for clients that have no better way, and both sides of `DoExchange`.
 
 use std::{
     collections::VecDeque,
+    future::Future,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use arrow_buffer::Buffer;
@@ -11,29 +13,35 @@ use arrowlane_dissociated::{BodyType, DataTag, Metadata, Outbox, Serial};
 use arrowlane_transport::{Endpoint, Inbox, Progress, TransportError, system::Alarm};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
+use tokio_util::sync::CancellationToken;
 
-use crate::{CallOptions, Cancellation, Client, FlightError, Get, Message, Result};
+use crate::{CallOptions, CatalogError, Client, Descriptor, FlightError, Get, Message, Result, Snapshot};
 
 /// The scheme.
 const SCHEME: &str = "grpc";
 /// What the one tag that is there means: the ticket.
 const WANT_DATA: u64 = 1;
+/// Longer than anything takes: a year.
+const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 /// So many bytes may wait to be read; one message of any size.
 const AHEAD: usize = 32 << 20;
 
-/// A stream of `DoGet`, behind the same trait as every other transport: the ticket begins the call, its messages arrive as
+/// A stream of messages behind the same trait as every other transport: the ticket begins it, its messages arrive as
 /// metadata and bodies. What comes lies where it was received; it was copied on its way through gRPC.
 pub struct GrpcEndpoint {
-    client: Client,
-    options: CallOptions,
-    shared: Arc<Shared>,
+    begin: Option<Begin>,
+    cancel: CancellationToken,
+    arrivals: Arc<Arrivals>,
     greeted: bool,
-    metadata_only: bool,
     serial: Serial,
 }
 
-struct Shared {
+/// Starts the stream, which is given the ticket.
+type Begin = Box<dyn FnOnce(Vec<u8>) + Send>;
+
+/// What came and was not read, for whoever fills it.
+pub(crate) struct Arrivals {
     arrived: Mutex<Arrived>,
     alarm: Alarm,
     /// There is room again.
@@ -64,45 +72,101 @@ impl GrpcEndpoint {
     /// # Errors
     /// When the system has no descriptors left.
     pub fn new(client: Client, metadata_only: bool) -> std::result::Result<Self, TransportError> {
-        let options = CallOptions { cancel: Cancellation::new(), ..CallOptions::default() };
-        let shared = Shared { arrived: Mutex::default(), alarm: Alarm::new()?, room: Notify::new() };
-        // So that the greeting is handed over.
-        shared.alarm.ring();
-        Ok(Self { client, options, shared: Arc::new(shared), greeted: false, metadata_only, serial: Serial(0) })
+        let runtime = client.runtime().handle().clone();
+        Self::made(runtime, move |ticket, cancel, arrivals| async move {
+            let options = CallOptions { cancel, ..CallOptions::default() };
+            let mut get: Get = match metadata_only {
+                true => client.get_metadata(ticket, &options).await?,
+                false => client.get(ticket, &options).await?,
+            };
+            if let Some(schema) = get.take_schema_message() {
+                arrivals.put(schema).await;
+            }
+            while let Some(message) = get.next().await? {
+                arrivals.put(message).await;
+            }
+            Ok(())
+        })
     }
 
-    fn begin(&self, ticket: Vec<u8>) {
-        let (client, options, shared) = (self.client.clone(), self.options.clone(), Arc::clone(&self.shared));
-        let metadata_only = self.metadata_only;
-        let runtime = self.client.runtime().clone();
-        let read = async move {
-            let end = shared.fill(&client, ticket, metadata_only, &options).await;
-            shared.arrived.lock().end = Some(end);
-            shared.alarm.ring();
+    /// Sends what `snapshot` gives under a descriptor, and reads what is answered (`DoExchange`).
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn exchange(
+        client: Client,
+        descriptor: Descriptor,
+        snapshot: impl FnOnce() -> std::result::Result<Box<dyn Snapshot>, CatalogError> + Send + 'static,
+    ) -> std::result::Result<Self, TransportError> {
+        let runtime = client.runtime().handle().clone();
+        Self::made(runtime, move |_, cancel, arrivals| async move {
+            let made = tokio::task::spawn_blocking(|| snapshot().map(|snapshot| (snapshot.schema(), snapshot))).await;
+            let unusable = |reason: String| FlightError::Encode(reason);
+            let made = made.map_err(|error| unusable(error.to_string()))?;
+            let (schema, snapshot) = made.map_err(|error| unusable(error.to_string()))?;
+            // It takes as long as both sides have something to say.
+            let options = CallOptions { cancel, deadline: Some(UNBOUNDED) };
+            let conversation = client.exchange(&descriptor, schema, &options).await?;
+            conversation.through(snapshot, |message| arrivals.put(message)).await
+        })
+    }
+
+    /// Reads what `fill` puts there, until it ends or this is dropped.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub(crate) fn over<F: Future<Output = Result<()>> + Send + 'static>(
+        runtime: Handle,
+        fill: impl FnOnce(Arc<Arrivals>) -> F + Send + 'static,
+    ) -> std::result::Result<Self, TransportError> {
+        Self::made(runtime, move |_, cancel, arrivals| async move {
+            tokio::select! {
+                end = fill(arrivals) => end,
+                () = cancel.cancelled() => Ok(()),
+            }
+        })
+    }
+
+    fn made<F: Future<Output = Result<()>> + Send + 'static>(
+        runtime: Handle,
+        fill: impl FnOnce(Vec<u8>, CancellationToken, Arc<Arrivals>) -> F + Send + 'static,
+    ) -> std::result::Result<Self, TransportError> {
+        let arrivals = Arc::new(Arrivals { arrived: Mutex::default(), alarm: Alarm::new()?, room: Notify::new() });
+        // So that the greeting is handed over.
+        arrivals.alarm.ring();
+        let cancel = CancellationToken::new();
+        let (theirs, there) = (cancel.clone(), Arc::clone(&arrivals));
+        let begin = move |ticket| {
+            let mut filling = Filling { arrivals: there, end: None };
+            drop(runtime.spawn(async move {
+                let end = fill(ticket, theirs, Arc::clone(&filling.arrivals)).await;
+                filling.end.replace(end);
+            }));
         };
-        drop(runtime.spawn(read));
+        Ok(Self { begin: Some(Box::new(begin)), cancel, arrivals, greeted: false, serial: Serial(0) })
     }
 }
 
-impl Shared {
-    async fn fill(&self, client: &Client, ticket: Vec<u8>, metadata_only: bool, options: &CallOptions) -> Result<()> {
-        let mut get: Get = match metadata_only {
-            true => client.get_metadata(ticket, options).await?,
-            false => client.get(ticket, options).await?,
-        };
-        if let Some(schema) = get.take_schema_message() {
-            self.put(schema);
-        }
-        while let Some(message) = get.next().await? {
-            while self.arrived.lock().bytes > AHEAD {
-                self.room.notified().await;
-            }
-            self.put(message);
-        }
-        Ok(())
-    }
+/// Says how the stream ended, also when its task was dropped with the threads that it ran on.
+struct Filling {
+    arrivals: Arc<Arrivals>,
+    end: Option<Result<()>>,
+}
 
-    fn put(&self, message: Message) {
+impl Drop for Filling {
+    fn drop(&mut self) {
+        let cancelled = || Err(FlightError::Cancelled { call: "reading a stream" });
+        self.arrivals.arrived.lock().end = Some(self.end.take().unwrap_or_else(cancelled));
+        self.arrivals.alarm.ring();
+    }
+}
+
+impl Arrivals {
+    /// Hands a message over when there is room.
+    pub async fn put(&self, message: Message) {
+        while self.arrived.lock().bytes > AHEAD {
+            self.room.notified().await;
+        }
         let mut arrived = self.arrived.lock();
         arrived.bytes += message.header.len() + message.body.len();
         arrived.messages.push_back(message);
@@ -128,8 +192,10 @@ impl Outbox for GrpcEndpoint {
 
     /// The ticket begins the call. There is nothing else to say: a stream that is not wanted any more is dropped.
     fn tagged(&mut self, tag: u64, parts: &[&[u8]]) {
-        if tag == WANT_DATA {
-            self.begin(parts.concat());
+        if tag == WANT_DATA
+            && let Some(begin) = self.begin.take()
+        {
+            begin(parts.concat());
         }
     }
 }
@@ -140,16 +206,16 @@ impl Endpoint for GrpcEndpoint {
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        self.shared.alarm.as_fd()
+        self.arrivals.alarm.as_fd()
     }
 
     fn receive(&mut self, budget: usize, inbox: &mut dyn Inbox) -> std::result::Result<Progress, TransportError> {
-        self.shared.alarm.quiet();
+        self.arrivals.alarm.quiet();
         if !std::mem::replace(&mut self.greeted, true) {
             inbox.greeting(Self::GREETING)?;
         }
         let mut taken = 0;
-        while let Some(next) = self.shared.take() {
+        while let Some(next) = self.arrivals.take() {
             let message = match next {
                 Taken::Message(message) => message,
                 Taken::End(Err(error)) => return Err(failed(&error)),
@@ -173,7 +239,7 @@ impl Endpoint for GrpcEndpoint {
                 }
             }
             if taken >= budget {
-                self.shared.alarm.ring();
+                self.arrivals.alarm.ring();
                 return Ok(Progress::More);
             }
         }
@@ -195,7 +261,7 @@ impl Endpoint for GrpcEndpoint {
 
 impl Drop for GrpcEndpoint {
     fn drop(&mut self) {
-        self.options.cancel.cancel();
+        self.cancel.cancel();
     }
 }
 

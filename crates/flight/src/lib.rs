@@ -29,9 +29,7 @@ mod server;
 mod shelf;
 
 pub use auth::{Authenticate, BoxFuture, Credentials, Denied};
-pub use catalog::{
-    Caller, Catalog, CatalogError, Description, Exchange, Identity, Locations, Minted, Part, Sink, Snapshot,
-};
+pub use catalog::{Caller, Catalog, CatalogError, Description, Identity, Locations, Minted, Part, Sink, Snapshot};
 pub use client::{CallOptions, Client, ClientOptions, ClientTls, Conversation, Get};
 pub use counted::ByteCounts;
 pub use decode::BatchDecoder;
@@ -42,6 +40,6 @@ pub use frames::Message;
 pub use info::{Descriptor, Endpoint, Info, Shape};
 pub use location::{ControlUri, LOCATIONS_HEADER, Location, METADATA_ONLY_HEADER, REUSE_CONNECTION};
 pub use runtime::Runtime;
-pub use server::{Server, ServerOptions, ServerTls};
-pub use shelf::Shelf;
+pub use server::{Incoming, Server, ServerOptions, ServerTls};
+pub use shelf::{Exchanger, Live, Shelf};
 pub use tokio_util::sync::CancellationToken as Cancellation;

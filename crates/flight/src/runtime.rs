@@ -37,7 +37,8 @@ impl Runtime {
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
-            .max_blocking_threads(32)
+            // One for each stream that waits for something: topics, and what is made as it is sent.
+            .max_blocking_threads(1024)
             .thread_name(THREAD_NAME)
             .enable_io()
             .enable_time()

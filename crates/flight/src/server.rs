@@ -5,6 +5,7 @@ mod calls;
 mod control;
 mod get;
 mod held;
+mod incoming;
 mod tokens;
 mod upload;
 
@@ -18,6 +19,7 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use self::calls::Calls;
 use self::control::Control;
+pub use self::incoming::Incoming;
 use self::tokens::Tokens;
 use crate::frames::MessageLimits;
 use crate::{Authenticate, ByteCounts, Catalog, ControlUri, FlightError, Locations, Result, Runtime};

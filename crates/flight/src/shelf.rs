@@ -9,12 +9,15 @@ use std::{
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use arrowlane_plane::{
-    PlaneError,
+    PlaneError, Publisher,
     server::{Dataset, DatasetBuilder, DatasetOptions, Followed, Following, Offer, Refused, Server},
 };
 use bytes::Bytes;
 
-use crate::{Caller, Catalog, CatalogError, Description, Encoder, Locations, Minted, Part, Sink, Snapshot};
+use crate::{
+    Caller, Catalog, CatalogError, Description, Encoder, GrpcEndpoint, Incoming, Locations, Minted, Part, Sink,
+    Snapshot,
+};
 
 /// What a [`Server`] offers, for a Flight service beside it. Tickets are the data server's own, so a ticket of `GetFlightInfo`
 /// is taken at every data URI, and by `DoGet`.
@@ -22,12 +25,27 @@ pub struct Shelf {
     server: Arc<Server>,
     /// How uploads are kept; `None` takes none.
     uploads: Option<DatasetOptions>,
+    exchanger: Option<Box<dyn Exchanger>>,
+}
+
+/// Who answers in exchanges.
+pub trait Exchanger: Send + Sync + 'static {
+    /// Answers what a client sends: the publisher of the answers, which has one subscriber. May block, until there is one.
+    ///
+    /// # Errors
+    /// What the client is told.
+    fn answer(&self, name: &str, caller: &Caller, incoming: GrpcEndpoint) -> Result<Arc<Publisher>, CatalogError>;
 }
 
 impl Shelf {
     /// For that server. Uploads (`DoPut`) are kept as `uploads` says, each under the name that its client gives.
     pub fn new(server: Arc<Server>, uploads: Option<DatasetOptions>) -> Self {
-        Self { server, uploads }
+        Self { server, uploads, exchanger: None }
+    }
+
+    /// With somebody who answers in exchanges (`DoExchange`).
+    pub fn with_exchanger(self, exchanger: Option<Box<dyn Exchanger>>) -> Self {
+        Self { exchanger, ..self }
     }
 
     fn offer(&self, name: &str) -> Result<Offer, CatalogError> {
@@ -97,11 +115,20 @@ impl Catalog for Shelf {
                     )
                 })?;
                 let following = self.server.follow(ticket).map_err(failed)?;
-                Ok(Box::new(Live { following, encoder: Encoder::new(schema), ready: VecDeque::new() }))
+                Ok(Box::new(Live { following, encoder: Encoder::new(schema), first: None, ready: VecDeque::new() }))
             }
             Err(error @ Refused::Unknown) => Err(CatalogError::NotFound(error.to_string())),
             Err(error @ Refused::Stolen) => Err(CatalogError::NotPermitted(error.to_string())),
         }
+    }
+
+    fn exchange(&self, name: &str, incoming: Incoming, caller: &Caller) -> Result<Box<dyn Snapshot>, CatalogError> {
+        let Some(exchanger) = &self.exchanger else {
+            return Err(CatalogError::Unsupported("this server exchanges nothing".into()));
+        };
+        let incoming = incoming.into_endpoint().map_err(|error| CatalogError::Exhausted(error.to_string()))?;
+        let publisher = exchanger.answer(name, caller, incoming)?;
+        Ok(Box::new(Live::of(&self.server, &publisher)?))
     }
 
     fn put(&self, name: &str, schema: SchemaRef, _caller: &Caller) -> Result<Box<dyn Sink>, CatalogError> {
@@ -154,10 +181,35 @@ impl Snapshot for Reading {
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A topic, or batches that are made anew for each client, on their way to one.
-struct Live {
+pub struct Live {
     following: Following,
     encoder: Encoder,
+    /// What was read to learn the schema.
+    first: Option<Followed>,
     ready: VecDeque<Part>,
+}
+
+impl Live {
+    /// What a publisher sends to one subscriber more. **Blocks** until its schema is known.
+    ///
+    /// # Errors
+    /// What ended the stream before that.
+    pub fn of(server: &Server, publisher: &Arc<Publisher>) -> Result<Self, CatalogError> {
+        let ticket = server.stand(publisher).map_err(failed)?.ticket;
+        let following = server.follow(ticket.as_bytes()).map_err(failed)?;
+        let first = loop {
+            match following.next(LOOK).map_err(failed)? {
+                Followed::Nothing => {}
+                first => break first,
+            }
+        };
+        let schema = match &first {
+            Followed::Batch(batch) => Some(Arc::clone(&batch.schema.arrow)),
+            _ => publisher.schema(),
+        };
+        let encoder = Encoder::new(schema.unwrap_or_else(|| Arc::new(Schema::empty())));
+        Ok(Self { following, encoder, first: Some(first), ready: VecDeque::new() })
+    }
 }
 
 impl Snapshot for Live {
@@ -169,7 +221,11 @@ impl Snapshot for Live {
         if let Some(part) = self.ready.pop_front() {
             return Ok(Some(part));
         }
-        match self.following.next(LOOK).map_err(failed)? {
+        let next = match self.first.take() {
+            Some(first) => first,
+            None => self.following.next(LOOK).map_err(failed)?,
+        };
+        match next {
             Followed::Batch(batch) => {
                 let arrays = batch.to_arrow().map_err(failed)?;
                 let parts = self.encoder.batch_with(&arrays, &batch.metadata);

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     authenticate::{Hook, Question},
     error::{CodedError, Result, coded, node, plane, stale},
+    exchange::{Begun, exchanger},
     flight_info::describe,
     remote::{ConnectTask, NativeConnection},
     serve::{NativeDataset, NativeDatasetOptions, NativeServer, NativeText, options_of},
@@ -94,9 +95,10 @@ fn locations(name: &str) -> Locations {
 
 #[napi]
 impl NativeServer {
-    /// Starts a Flight service for what this server offers. `authenticate` is asked who callers are; `answer` has the answer.
+    /// Starts a Flight service for what this server offers. `authenticate` is asked who callers are; `answer` has the answer. `exchange` is
+    /// told of exchanges; `answerExchange` answers.
     #[napi(
-        ts_args_type = "uri: string, options: NativeControlOptions, authenticate?: (question: number, kind: string, first: string, second: string, peer: string) => void",
+        ts_args_type = "uri: string, options: NativeControlOptions, authenticate?: (question: number, kind: string, first: string, second: string, peer: string) => void, exchange?: (exchange: number, name: string, identity: string, peer: string) => void",
         ts_return_type = "Promise<NativeControlResult>"
     )]
     pub fn control(
@@ -104,6 +106,7 @@ impl NativeServer {
         uri: String,
         options: NativeControlOptions,
         authenticate: Option<Function<'_, Question, ()>>,
+        exchange: Option<Function<'_, Begun, ()>>,
     ) -> Result<AsyncTask<BindTask>> {
         let asked = authenticate.map(|ask| ask.build_threadsafe_function().weak::<true>().build());
         let asked = asked.transpose().map_err(node)?;
@@ -116,7 +119,8 @@ impl NativeServer {
             _ => None,
         };
         let uploads: Option<DatasetOptions> = options.uploads.map(options_of);
-        let shelf = Shelf::new(Arc::clone(&self.server), uploads);
+        let exchanger = exchanger(exchange, &self.exchanges)?;
+        let shelf = Shelf::new(Arc::clone(&self.server), uploads).with_exchanger(exchanger);
         let options = ServerOptions {
             inline: options.inline,
             locations: locations(&options.locations),
@@ -205,7 +209,7 @@ pub struct NativeClientOptions {
 /// A connection to a Flight service.
 #[napi]
 pub struct NativeClient {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// A client that was connected, or why not.
@@ -275,7 +279,7 @@ pub fn connect_flight(uri: String, options: NativeClientOptions) -> AsyncTask<Cl
     AsyncTask::new(ClientTask { uri, options })
 }
 
-fn descriptor(path: Option<Vec<String>>, command: Option<Uint8Array>) -> Descriptor {
+pub(crate) fn descriptor(path: Option<Vec<String>>, command: Option<Uint8Array>) -> Descriptor {
     match command {
         Some(command) => Descriptor::Command(command.to_vec().into()),
         None => Descriptor::Path(path.unwrap_or_default()),

@@ -19,6 +19,7 @@ mod calls;
 mod cell;
 mod error;
 mod events;
+mod exchange;
 mod files;
 mod flight;
 mod flight_info;

@@ -14,6 +14,7 @@ use napi_derive::napi;
 use crate::{
     authenticate::Pending,
     error::{CodedError, Result, coded, plane, stale},
+    exchange::Exchanges,
     lane::NativeLane,
     transports::{self, Tls},
 };
@@ -56,6 +57,8 @@ pub struct NativeServer {
     pub(crate) server: Arc<Server>,
     /// What JavaScript was asked about callers of Flight.
     pub(crate) pending: Arc<Pending>,
+    /// What it was told of exchanges.
+    pub(crate) exchanges: Arc<Exchanges>,
 }
 
 /// A dataset that is put together, or was.
@@ -189,7 +192,7 @@ impl NativeServer {
     #[napi(constructor)]
     pub fn new(ticket_life: f64) -> Result<Self> {
         let server = Server::new(Duration::from_secs_f64(ticket_life.max(1.0) / 1000.0)).map_err(plane)?;
-        Ok(Self { server: Arc::new(server), pending: Arc::default() })
+        Ok(Self { server: Arc::new(server), pending: Arc::default(), exchanges: Arc::default() })
     }
 
     /// Lets in whoever comes to an address; resolves to the URI by which they do. Certificate and key are for `tls=1`.

@@ -1,5 +1,6 @@
 //! `DoPut` and `DoExchange`: batches go out while answers come in.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +21,7 @@ use super::call::Call;
 use super::get::{Answers, request, respond};
 use super::{CallOptions, Client, Failure};
 use crate::frames::{MessageLimits, frames_of};
-use crate::{BatchDecoder, Descriptor, Encoder, FlightError, Part, Result, Runtime};
+use crate::{BatchDecoder, Descriptor, Encoder, FlightError, Message, Part, Result, Runtime, Snapshot};
 
 /// Pieces that were made and not sent.
 const AHEAD: usize = 8;
@@ -163,6 +164,51 @@ impl Conversation {
             left.push(metadata);
         }
         Ok(left)
+    }
+
+    /// Sends what `snapshot` gives while `take` gets the answers, each message as it arrived, until both have ended.
+    pub(crate) async fn through<F: Future<Output = ()>>(
+        mut self,
+        mut snapshot: Box<dyn Snapshot>,
+        mut take: impl FnMut(Message) -> F,
+    ) -> Result<()> {
+        let (pieces, complete) = (self.pieces.take(), Arc::clone(&self.complete));
+        let sending = AbortOnDropHandle::new(self.runtime.spawn(async move {
+            let Some(pieces) = pieces else { return Ok(()) };
+            // A service that reads nothing more says why in its answer.
+            while !pieces.is_closed() {
+                let next = tokio::task::spawn_blocking(move || (snapshot.next(), snapshot)).await;
+                let (part, back) = next.map_err(|error| FlightError::Encode(error.to_string()))?;
+                snapshot = back;
+                let Some(part) = part.map_err(|error| FlightError::Encode(error.to_string()))? else {
+                    complete.store(true, Ordering::Release);
+                    break;
+                };
+                for piece in if part.is_empty() {
+                    Default::default()
+                } else {
+                    frames_of(&part, None).map_err(FlightError::Encode)?
+                } {
+                    let _ = pieces.send(piece).await; // closed: seen above
+                }
+            }
+            Ok(())
+        }));
+        let answered = loop {
+            match self.answers().await {
+                Ok(Some(answers)) => match answers.next().await {
+                    Ok(Some(message)) => take(message).await,
+                    end => break end.map(drop),
+                },
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        // What could not be sent is why the service had nothing to answer.
+        match (answered, sending.is_finished()) {
+            (Err(error), true) => Err(sending.await.ok().and_then(Result::err).unwrap_or(error)),
+            (answered, _) => answered,
+        }
     }
 
     /// Why the service reads nothing more.

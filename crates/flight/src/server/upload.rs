@@ -19,8 +19,9 @@ use tonic::body::Body;
 use super::Shared;
 use super::control::name_of;
 use super::get::{response, trailers};
+use crate::encode::schema_part;
 use crate::frames::{Messages, frames_of, put_result};
-use crate::{BatchDecoder, Caller, CatalogError, Encoder, Exchange, FlightError, Part, Sink};
+use crate::{BatchDecoder, Caller, FlightError, Incoming, Message, Part, Sink};
 
 /// Frames that were made and not sent.
 const AHEAD: usize = 8;
@@ -57,27 +58,31 @@ pub(super) fn exchange(
     deadline: Option<Instant>,
 ) -> Result<Response<Body>, Status> {
     Ok(conversation(deadline, move |answers| async move {
-        let mut upload = Upload::begin(&shared, body).await?;
-        let schema = upload.schema.clone();
-        let mut exchange = shared.catalog.exchange(&upload.name, schema, &caller).map_err(|error| error.status())?;
-        let mut encoder = Encoder::new(exchange.schema());
-        send_parts(&answers, [encoder.schema()]).await?;
-        while let Some((batch, metadata)) = upload.next().await? {
-            let answer = blocking(move || (exchange.batch(batch, metadata), exchange)).await?;
-            exchange = answer.1;
-            send_batches(&answers, &mut encoder, answer.0).await?;
+        let upload = Upload::begin(&shared, body).await?;
+        let name = upload.name.clone();
+        let begin = move || shared.catalog.exchange(&name, Incoming::new(upload), &caller);
+        let mut snapshot = blocking(begin).await?.map_err(|error| error.status())?;
+        send_part(&answers, &schema_part(&snapshot.schema())).await?;
+        loop {
+            let next = blocking(move || (snapshot.next(), snapshot)).await?;
+            snapshot = next.1;
+            match next.0.map_err(|error| error.status())? {
+                Some(part) if part.is_empty() => {}
+                Some(part) => send_part(&answers, &part).await?,
+                None => return Ok(()),
+            }
         }
-        let last = blocking(move || Exchange::finish(exchange)).await?;
-        send_batches(&answers, &mut encoder, last).await
     }))
 }
 
 /// What a client uploads, read to its schema.
-struct Upload {
-    messages: Messages,
-    decoder: BatchDecoder,
-    name: String,
-    schema: arrow_schema::SchemaRef,
+pub(super) struct Upload {
+    pub messages: Messages,
+    pub decoder: BatchDecoder,
+    pub name: String,
+    pub schema: arrow_schema::SchemaRef,
+    /// The message that has the schema.
+    pub first: Message,
 }
 
 impl Upload {
@@ -98,13 +103,13 @@ impl Upload {
         loop {
             decoder.message(&message).map_err(unusable)?;
             if let Some(schema) = decoder.schema() {
-                return Ok(Self { messages, decoder, name, schema });
+                return Ok(Self { messages, decoder, name, schema, first: message });
             }
             message = next(&mut messages).await?;
         }
     }
 
-    async fn next(&mut self) -> Result<Option<(RecordBatch, Bytes)>, Status> {
+    pub async fn next(&mut self) -> Result<Option<(RecordBatch, Bytes)>, Status> {
         while let Some(message) = self.messages.next().await.map_err(|stopped| stopped.status())? {
             if let Some(batch) = self.decoder.message(&message).map_err(unusable)? {
                 return Ok(Some((batch, message.app_metadata)));
@@ -127,23 +132,9 @@ async fn send(answers: &mpsc::Sender<Bytes>, bytes: Bytes) -> Result<(), Status>
     answers.send(bytes).await.map_err(|_| Status::cancelled("nobody reads the answer"))
 }
 
-async fn send_parts(answers: &mpsc::Sender<Bytes>, parts: impl IntoIterator<Item = Part>) -> Result<(), Status> {
-    for part in parts {
-        for piece in frames_of(&part, None).map_err(Status::resource_exhausted)? {
-            send(answers, piece).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn send_batches(
-    answers: &mpsc::Sender<Bytes>,
-    encoder: &mut Encoder,
-    batches: Result<Vec<RecordBatch>, CatalogError>,
-) -> Result<(), Status> {
-    for batch in batches.map_err(|error| error.status())? {
-        let parts = encoder.batch(&batch).map_err(|error| Status::internal(error.to_string()))?;
-        send_parts(answers, parts).await?;
+async fn send_part(answers: &mpsc::Sender<Bytes>, part: &Part) -> Result<(), Status> {
+    for piece in frames_of(part, None).map_err(Status::resource_exhausted)? {
+        send(answers, piece).await?;
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use arrowlane_flight::{
-    Authenticate, Batches, BoxFuture, Caller, Catalog, CatalogError, Credentials, Denied, Description, Exchange,
-    Identity, Locations, Minted, Part, Sink, Snapshot,
+    Authenticate, Batches, BoxFuture, Caller, Catalog, CatalogError, Credentials, Denied, Description, Identity,
+    Incoming, Locations, Minted, Part, Sink, Snapshot,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -133,11 +133,20 @@ impl Catalog for Memory {
         Ok(Box::new(Upload { name: name.to_owned(), dataset, into: Arc::clone(&self.datasets), _open: open }))
     }
 
-    fn exchange(&self, name: &str, schema: SchemaRef, _: &Caller) -> Result<Box<dyn Exchange>, CatalogError> {
-        match name {
-            "echo" => Ok(Box::new(Echo(schema))),
-            _ => Err(CatalogError::Unsupported(format!("there is no exchange {name:?}"))),
+    fn exchange(&self, name: &str, mut incoming: Incoming, _: &Caller) -> Result<Box<dyn Snapshot>, CatalogError> {
+        if name != "echo" {
+            return Err(CatalogError::Unsupported(format!("there is no exchange {name:?}")));
         }
+        let schema = Arc::clone(incoming.schema());
+        let (mut last, mut again) = (Some(RecordBatch::new_empty(Arc::clone(&schema))), None);
+        let answers = std::iter::from_fn(move || {
+            let next = match again.take() {
+                Some(batch) => Ok(Some(batch)),
+                None => incoming.next_batch().inspect(|batch| again = batch.clone()),
+            };
+            next.map(|batch| batch.or_else(|| last.take())).transpose()
+        });
+        Ok(Box::new(Batches::new(schema, answers, true)))
     }
 }
 
@@ -187,22 +196,6 @@ impl Sink for Upload {
         let rows: usize = self.dataset.batches.iter().map(RecordBatch::num_rows).sum();
         self.into.lock().insert(self.name, self.dataset);
         Ok(Some(Bytes::from(rows.to_string())))
-    }
-}
-
-struct Echo(SchemaRef);
-
-impl Exchange for Echo {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0)
-    }
-
-    fn batch(&mut self, batch: RecordBatch, _: Bytes) -> Result<Vec<RecordBatch>, CatalogError> {
-        Ok(vec![batch.clone(), batch])
-    }
-
-    fn finish(self: Box<Self>) -> Result<Vec<RecordBatch>, CatalogError> {
-        Ok(vec![RecordBatch::new_empty(self.0)])
     }
 }
 

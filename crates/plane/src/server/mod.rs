@@ -138,6 +138,14 @@ impl Server {
         self.desk.tickets.lock().mint(stands, holder).map(Some)
     }
 
+    /// A ticket for a publisher that is offered under no name.
+    ///
+    /// # Errors
+    /// As [`mint`](Self::mint).
+    pub fn stand(&self, publisher: &Arc<Publisher>) -> Result<Minted, PlaneError> {
+        self.desk.tickets.lock().mint(Stands::Topic(Arc::downgrade(publisher)), None)
+    }
+
     /// What a ticket stands for.
     ///
     /// # Errors
