@@ -1,14 +1,14 @@
 //! `DoGet` as a transport: for clients that have no better way.
 
-use std::{
-    collections::VecDeque,
-    os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use arrow_buffer::Buffer;
 use arrowlane_dissociated::{BodyType, DataTag, Metadata, Outbox, Serial};
-use arrowlane_transport::{Endpoint, Inbox, Progress, TransportError, system::Alarm};
+use arrowlane_transport::{
+    Endpoint, Inbox, Progress, TransportError,
+    fd::{AsFd, BorrowedFd},
+    system::Alarm,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;

@@ -18,7 +18,7 @@
 //!
 //! [`Split`] makes one end of two: metadata over one connection, bodies over the other.
 
-#![cfg(unix)]
+#![cfg(any(unix, windows))]
 
 mod endpoint;
 mod error;
@@ -35,5 +35,7 @@ mod transport;
 pub use endpoint::{Endpoint, Inbox, Loan, Progress};
 pub use error::TransportError;
 pub use reactor::{Interest, Reactor, Readiness, Source};
+/// Descriptors; on Windows they are sockets.
+pub use rustix::fd;
 pub use split::Split;
 pub use transport::{Listener, Transport};

@@ -1,9 +1,8 @@
 //! One end of a connection.
 
-use std::os::fd::BorrowedFd;
-
 use arrowlane_dissociated::Outbox;
 use bytes::Bytes;
+use rustix::fd::BorrowedFd;
 
 use super::{
     address::SCHEME,

@@ -1,21 +1,19 @@
 //! A connected socket.
 
-use std::{
-    io::IoSlice,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::io::IoSlice;
 
 use arrowlane_memory::Growing;
 use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, Shutdown, recv, send, sendmsg, shutdown},
+    net::{Shutdown, recv, send, shutdown},
 };
 
 use super::tls::Tls;
 use crate::{
     TransportError,
     stream::{Buffer, Read, SHORT, is_loss, read_body},
-    system::QUIETLY,
+    system::{NO_WAIT, QUIETLY, send_parts},
 };
 
 /// Bytes both ways, over a socket that never blocks, private or not.
@@ -138,7 +136,7 @@ fn pull(
 /// Reads once.
 pub(super) fn read_some(socket: impl AsFd, room: &mut [u8]) -> Result<Read, TransportError> {
     loop {
-        return match recv(&socket, &mut *room, RecvFlags::DONTWAIT) {
+        return match recv(socket.as_fd(), &mut *room, NO_WAIT) {
             Ok((0, _)) => Ok(Read::Ended),
             Ok((bytes, _)) => Ok(Read::Some { bytes, emptied: bytes < SHORT }),
             Err(Errno::INTR) => continue,
@@ -154,7 +152,7 @@ pub(super) fn write_some(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<Opti
     loop {
         let sent = match parts {
             [only] => send(socket, only, QUIETLY),
-            _ => sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), QUIETLY),
+            _ => send_parts(socket, parts),
         };
         return match sent {
             Ok(sent) => Ok(Some(sent)),

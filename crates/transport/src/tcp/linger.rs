@@ -7,14 +7,16 @@
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use rustix::net::{Shutdown, shutdown};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    net::{Shutdown, shutdown},
+};
 
 use super::line::read_some;
 use crate::{Interest, TransportError, stream::Read, system::Poller};
@@ -34,6 +36,14 @@ struct Waiting {
     poller: Option<Arc<Poller>>,
 }
 
+impl Waiting {
+    fn close(&mut self, key: u64) {
+        if let (Some((socket, _)), Some(poller)) = (self.sockets.remove(&key), &self.poller) {
+            poller.delete(socket.as_fd());
+        }
+    }
+}
+
 static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
 
 /// To be called before a socket is closed: the connection ends when the peer has closed its side.
@@ -48,9 +58,10 @@ pub(super) fn close(socket: BorrowedFd<'_>) {
 fn keep(socket: OwnedFd) -> Result<(), TransportError> {
     let mut waiting = WAITING.lock();
     let waiting = waiting.get_or_insert_default();
-    if waiting.sockets.len() >= MANY {
-        let oldest = waiting.sockets.keys().min().copied();
-        oldest.map(|key| waiting.sockets.remove(&key));
+    if waiting.sockets.len() >= MANY
+        && let Some(oldest) = waiting.sockets.keys().min().copied()
+    {
+        waiting.close(oldest);
     }
     let poller = match &waiting.poller {
         Some(poller) => Arc::clone(poller),
@@ -76,11 +87,12 @@ fn run(poller: &Poller) {
         let mut guard = WAITING.lock();
         let Some(waiting) = guard.as_mut() else { return };
         ended.retain(|key| waiting.sockets.get(key).is_none_or(|(socket, _)| forget_input(socket.as_fd())));
-        for key in ended {
-            waiting.sockets.remove(&key);
-        }
         let now = Instant::now();
-        waiting.sockets.retain(|_, (_, until)| now < *until && waited.is_ok());
+        let late = waiting.sockets.iter().filter(|(_, (_, until))| now >= *until || waited.is_err());
+        ended.extend(late.map(|(key, _)| *key));
+        for key in ended {
+            waiting.close(key);
+        }
         if waiting.sockets.is_empty() {
             *guard = None;
             return;

@@ -1,10 +1,8 @@
 //! TLS on a connection: bytes in, bytes out, no socket of its own.
 
-use std::{
-    io::{IoSlice, Read as _, Write as _},
-    os::fd::OwnedFd,
-};
+use std::io::{IoSlice, Read as _, Write as _};
 
+use rustix::fd::OwnedFd;
 use rustls::Connection;
 
 use super::line::{read_some, write_some};
