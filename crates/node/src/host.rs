@@ -119,8 +119,7 @@ impl Host {
             events: RefCell::default(),
             lane,
         });
-        let lane = Arc::clone(&host.lane);
-        let wake = Wake::start(&host, lane.descriptor(), threadsafe)?;
+        let wake = Wake::start(&host, threadsafe)?;
         *host.wake.borrow_mut() = Some(wake);
         let mut hook = ptr::null_mut();
         let data = Rc::into_raw(Rc::clone(&host)).cast_mut().cast::<c_void>();
