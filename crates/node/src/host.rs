@@ -300,6 +300,9 @@ impl Host {
             Some(wake) => wake.stop(self),
             None => self.closed(),
         }
+        // The process may end with this.
+        #[cfg(windows)]
+        arrowlane_transport::finish(Duration::from_secs(5));
         // SAFETY: the environment still exists during its cleanup hooks; both were made by `start` and are not used
         // after this.
         unsafe {

@@ -334,6 +334,16 @@ impl Endpoint for ShmEndpoint {
     }
 }
 
+/// A publisher that goes may not take back what a subscriber has not read yet.
+#[cfg(windows)]
+impl Drop for ShmEndpoint {
+    fn drop(&mut self) {
+        if self.lent.is_none() {
+            crate::linger::close(self.socket.as_fd());
+        }
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use arrowlane_memory::{Kind, PoolConfig};

@@ -49,6 +49,20 @@ pub(crate) fn read_body(body: &mut Growing, socket: impl AsFd) -> Result<Read, T
     }
 }
 
+/// Reads once.
+pub(crate) fn read_some(socket: impl AsFd, room: &mut [u8]) -> Result<Read, TransportError> {
+    loop {
+        return match recv(socket.as_fd(), &mut *room, system::NO_WAIT) {
+            Ok((0, _)) => Ok(Read::Ended),
+            Ok((bytes, _)) => Ok(Read::Some { bytes, emptied: bytes < SHORT }),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(Read::Nothing),
+            Err(error) if is_loss(error) => Ok(Read::Ended),
+            Err(error) => Err(TransportError::io("recv", error)),
+        };
+    }
+}
+
 /// Whether an error says that the peer, or the way to it, is gone.
 pub(crate) fn is_loss(error: Errno) -> bool {
     let lost = matches!(

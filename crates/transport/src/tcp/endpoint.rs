@@ -9,10 +9,9 @@ use super::{
     connecting::{Connecting, Watch},
     input::{Input, Item, Longest},
     line::Line,
-    linger,
     output::Output,
 };
-use crate::{Endpoint, Inbox, Progress, TransportError, stream::Read};
+use crate::{Endpoint, Inbox, Progress, TransportError, linger, stream::Read};
 
 /// A connection over the internet protocols, made or in the making.
 ///

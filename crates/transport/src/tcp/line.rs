@@ -6,14 +6,14 @@ use arrowlane_memory::Growing;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
-    net::{Shutdown, recv, send, shutdown},
+    net::{Shutdown, send, shutdown},
 };
 
 use super::tls::Tls;
 use crate::{
     TransportError,
-    stream::{Buffer, Read, SHORT, is_loss, read_body},
-    system::{NO_WAIT, QUIETLY, send_parts},
+    stream::{Buffer, Read, SHORT, is_loss, read_body, read_some},
+    system::{QUIETLY, send_parts},
 };
 
 /// Bytes both ways, over a socket that never blocks, private or not.
@@ -131,20 +131,6 @@ fn pull(
     tls.take(taken);
     // Work that gave no message counts as well.
     Ok(Read::Some { bytes: taken.max(came), emptied: last && tls.opened().is_empty() })
-}
-
-/// Reads once.
-pub(super) fn read_some(socket: impl AsFd, room: &mut [u8]) -> Result<Read, TransportError> {
-    loop {
-        return match recv(socket.as_fd(), &mut *room, NO_WAIT) {
-            Ok((0, _)) => Ok(Read::Ended),
-            Ok((bytes, _)) => Ok(Read::Some { bytes, emptied: bytes < SHORT }),
-            Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => Ok(Read::Nothing),
-            Err(error) if is_loss(error) => Ok(Read::Ended),
-            Err(error) => Err(TransportError::io("recv", error)),
-        };
-    }
 }
 
 /// Writes once; `None` when there is no room.

@@ -5,8 +5,11 @@ use std::io::{IoSlice, Read as _, Write as _};
 use rustix::fd::OwnedFd;
 use rustls::Connection;
 
-use super::line::{read_some, write_some};
-use crate::{TransportError, stream::Read};
+use super::line::write_some;
+use crate::{
+    TransportError,
+    stream::{Read, read_some},
+};
 
 /// Most that is read at a time.
 const CHUNK: usize = 64 << 10;

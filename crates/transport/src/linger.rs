@@ -3,7 +3,7 @@
 //! A socket that is closed while bytes of the peer come in is reset: what was sent and has not arrived is thrown away by the
 //! system, and a peer that has all of it, but did not read it yet, fails to write (a credit, say) before it finds the end. So
 //! what the peer says is read and forgotten until it closes its side too, or a time is over. A thread does that, which lives as
-//! long as there is such a socket.
+//! long as there is such a socket. Unix sockets of unix systems keep what was sent; those of Windows are not known to.
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,11 @@ use rustix::{
     net::{Shutdown, shutdown},
 };
 
-use super::line::read_some;
-use crate::{Interest, TransportError, stream::Read, system::Poller};
+use crate::{
+    Interest, TransportError,
+    stream::{Read, read_some},
+    system::Poller,
+};
 
 /// A peer that takes longer does not read.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,12 +50,21 @@ impl Waiting {
 static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
 
 /// To be called before a socket is closed: the connection ends when the peer has closed its side.
-pub(super) fn close(socket: BorrowedFd<'_>) {
+pub(crate) fn close(socket: BorrowedFd<'_>) {
     if shutdown(socket, Shutdown::Write).is_err() || forget_input(socket) {
         return;
     }
     // Without a thread, or a descriptor for it, it is closed at once.
     let _ = socket.try_clone_to_owned().map(keep);
+}
+
+/// Waits until the peers of all that was closed have closed their side, or a time is over. A process that ends before may take from
+/// its peers what it has sent them: on Windows a connection that is reset loses what has arrived and was not read.
+pub fn finish(within: Duration) {
+    let until = Instant::now() + within;
+    while WAITING.lock().is_some() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn keep(socket: OwnedFd) -> Result<(), TransportError> {
