@@ -576,8 +576,8 @@ export declare class Publisher {
 /**
  * Opens a topic for subscribers of this user on this machine. Rejects with `ERR_TOPIC_TAKEN` when a live publisher has
  * that name; what a dead one left behind is taken over. A name is any text of 1 to 1024 bytes (`ERR_BAD_NAME`), never a
- * path. Where memory cannot be shared (no memfd), batches go through the socket, with a copy on either side; on a platform
- * without unix sockets for Node's native code (Windows) it rejects with `ERR_UNSUPPORTED_PLATFORM`.
+ * path. Where memory cannot be shared (no memfd), batches go through the socket, with a copy on either side; where there is no
+ * native part for the platform it rejects with `ERR_UNSUPPORTED_PLATFORM`.
  *
  * ```js
  * const out = await publish("camera/frames");

@@ -45,12 +45,13 @@ async function hostilePublisher(name: string) {
   return { peer, pending: take(stage.subscribe(topic)) };
 }
 
-const all = PYTHON === undefined ? [] : execFileSync(PYTHON, [SCRIPT, "cases"], { encoding: "utf8" });
+const all = PYTHON === undefined ? "none" : execFileSync(PYTHON, [SCRIPT, "cases"], { encoding: "utf8" });
 const cases = String(all).trim().split(" ").filter(Boolean);
+const describeHostile = PYTHON === undefined ? describe.skip : describe;
 /** These are not wrong yet. */
 const HARMLESS = ["half-of-it", "nothing-of-1-TiB"];
 
-describe("a publisher", () => {
+describeHostile("a publisher", () => {
   test.each(cases.filter((name) => !HARMLESS.includes(name)))(
     "that breaks a rule ends its own stream: %s",
     async (name) => {
@@ -86,7 +87,7 @@ describe("a publisher", () => {
   });
 });
 
-describe("a subscriber", () => {
+describeHostile("a subscriber", () => {
   (PYTHON ? test : test.skip)("that sends a body is hung up on, and nobody else notices", async () => {
     const publisher = await stage.publish(freshTopic());
     const pending = take(stage.subscribe(publisher.topic));

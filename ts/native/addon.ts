@@ -25,7 +25,7 @@ function load(): Addon {
     throw new ArrowlaneError(
       "ERR_UNSUPPORTED_PLATFORM",
       `arrowlane has no working native part for ${platformTag()} (${file}: ${why}). ` +
-        "It needs unix sockets that hand over a user's identity (Linux, macOS) and Node's own ABI; inside a clone, run `npm run build`.",
+        "It needs unix sockets that tell whose a peer is (Linux, macOS, Windows) and Node's own ABI; inside a clone, run `npm run build`.",
       { cause },
     );
   }

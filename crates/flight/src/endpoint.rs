@@ -1,16 +1,14 @@
 //! Streams of gRPC as a transport: `DoGet`, for clients that have no better way, and both sides of `DoExchange`.
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
 use arrow_buffer::Buffer;
 use arrowlane_dissociated::{BodyType, DataTag, Metadata, Outbox, Serial};
-use arrowlane_transport::{Endpoint, Inbox, Progress, TransportError, system::Alarm};
+use arrowlane_transport::{
+    Endpoint, Inbox, Progress, TransportError,
+    fd::{AsFd, BorrowedFd},
+    system::Alarm,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};

@@ -119,8 +119,7 @@ impl Host {
             events: RefCell::default(),
             lane,
         });
-        let lane = Arc::clone(&host.lane);
-        let wake = Wake::start(&host, lane.descriptor(), threadsafe)?;
+        let wake = Wake::start(&host, threadsafe)?;
         *host.wake.borrow_mut() = Some(wake);
         let mut hook = ptr::null_mut();
         let data = Rc::into_raw(Rc::clone(&host)).cast_mut().cast::<c_void>();
@@ -301,6 +300,9 @@ impl Host {
             Some(wake) => wake.stop(self),
             None => self.closed(),
         }
+        // The process may end with this.
+        #[cfg(windows)]
+        arrowlane_transport::finish(Duration::from_secs(5));
         // SAFETY: the environment still exists during its cleanup hooks; both were made by `start` and are not used
         // after this.
         unsafe {

@@ -93,7 +93,7 @@ impl NativeLane {
             debug_build: cfg!(debug_assertions),
             ucx: ucx.as_ref().ok().cloned(),
             ucx_problem: ucx.err(),
-            libuv_problem: crate::uv::Uv::find_cached().err(),
+            libuv_problem: crate::wake::Wake::problem(),
         }
     }
 }

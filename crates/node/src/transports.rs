@@ -9,12 +9,17 @@ use arrowlane_transport::{
     shm::ShmTransport,
     tcp::{Identity, Roots, TcpConfig, TcpTransport},
 };
+#[cfg(target_os = "linux")]
 use arrowlane_ucx::UcxTransport;
 use url::Url;
 
 static ALL: LazyLock<Vec<Box<dyn Transport>>> = LazyLock::new(|| {
-    let ucx = UcxTransport::new(arrowlane_ucx::Options::default());
-    vec![Box::new(ShmTransport), Box::new(TcpTransport::default()), Box::new(ucx)]
+    vec![
+        Box::new(ShmTransport),
+        Box::new(TcpTransport::default()),
+        #[cfg(target_os = "linux")]
+        Box::new(UcxTransport::new(arrowlane_ucx::Options::default())),
+    ]
 });
 
 fn of(scheme: &str, address: &str) -> Result<&'static dyn Transport, PlaneError> {
@@ -29,9 +34,16 @@ fn bad(address: &str, reason: String) -> PlaneError {
 }
 
 /// Release and file of the UCX library, or what is missing. Loads it.
+#[cfg(target_os = "linux")]
 pub fn probe_ucx() -> Result<String, String> {
     let found = UcxTransport::new(arrowlane_ucx::Options::default()).probe().map_err(|error| error.to_string())?;
     Ok(format!("{} at {}", found.version, found.path.display()))
+}
+
+/// Why there is no UCX.
+#[cfg(not(target_os = "linux"))]
+pub fn probe_ucx() -> Result<String, String> {
+    Err("ucx: is there on Linux only".into())
 }
 
 /// How the ends of a connection in TLS know each other. All in PEM.

@@ -13,6 +13,7 @@ use arrowlane_dissociated::BatchHeader;
 use arrowlane_memory::shared::Mapping;
 use arrowlane_transport::Loan;
 use bytes::Bytes;
+use rustix::fd::BorrowedFd;
 
 use crate::{
     link::Link,
@@ -224,9 +225,16 @@ impl Drop for Body {
 }
 
 /// Device and inode behind a descriptor.
-pub fn identity_of(descriptor: std::os::fd::BorrowedFd<'_>) -> Option<[u64; 2]> {
+#[cfg(unix)]
+pub fn identity_of(descriptor: BorrowedFd<'_>) -> Option<[u64; 2]> {
     let stat = rustix::fs::fstat(descriptor).ok()?;
     Some(arrowlane_transport::system::identity(&stat).into())
+}
+
+/// Descriptors are sockets here, and have neither device nor inode.
+#[cfg(windows)]
+pub fn identity_of(_descriptor: BorrowedFd<'_>) -> Option<[u64; 2]> {
+    None
 }
 
 type Span = Option<(NonNull<u8>, usize)>;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -13,6 +12,7 @@ use std::{
 
 use arrowlane_transport::{Interest, Reactor, Readiness, Source, system};
 use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd};
 
 use crate::{
     Batch, ConnectionId, PlaneError, Publisher, Subscription,
@@ -135,6 +135,14 @@ impl Lane {
     /// Polls readable when [`turn`](Self::turn) has something to do.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.reactor.descriptor()
+    }
+
+    /// For a thread that waits until [`turn`](Self::turn), on this lane's, has something to do.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn waiter(&self) -> Result<system::Waiter, PlaneError> {
+        Ok(self.reactor.waiter()?)
     }
 
     /// Handles everything that is ready and appends what happened to `events`, in order, with the id of the publisher

@@ -11,7 +11,7 @@
 //! when the last reference to the batch's [`Body`] is dropped, on whatever thread that happens: pages that this process
 //! wrote are thrown away, and the addresses go back in a `free_data` message.
 
-#![cfg(unix)]
+#![cfg(any(unix, windows))]
 
 mod batch;
 mod body;

@@ -1,14 +1,16 @@
 //! Eight bytes through a lane, without Arrow: the floor that a hand-off is measured against.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::{Arc, Weak},
 };
 
 use arrowlane_transport::{Interest, Readiness, Source, TransportError, system};
 use parking_lot::Mutex;
-use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, bind, connect, listen, recv, send};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    net::{RecvFlags, SendFlags, bind, listen, recv, send},
+};
 
 use crate::{Event, Lane, PlaneError};
 
@@ -33,12 +35,12 @@ impl Pulse {
     pub fn open(path: &Path, listening: bool, lane: &Arc<Lane>) -> Result<Arc<Self>, PlaneError> {
         let io = |what: &'static str| move |e: rustix::io::Errno| TransportError::io(what, e);
         let socket = system::stream_socket().map_err(io("socket"))?;
-        let address = SocketAddrUnix::new(path).map_err(io("address"))?;
+        let address = system::UnixAddress::new(path).map_err(io("address"))?;
         if listening {
             bind(&socket, &address).map_err(io("bind"))?;
             listen(&socket, 1).map_err(io("listen"))?;
         } else {
-            connect(&socket, &address).map_err(io("connect"))?;
+            system::connect_stream(&socket, &address).map_err(io("connect"))?;
         }
         let state = Mutex::new(State { socket, listening, key: None });
         let pulse = Arc::new(Self { id: Lane::next_id(), lane: Arc::downgrade(lane), state });
@@ -74,7 +76,7 @@ impl Pulse {
             return self.watch(&mut state, &lane);
         }
         let mut bytes = [0u8; 8];
-        match recv(&state.socket, &mut bytes, RecvFlags::DONTWAIT) {
+        match recv(&state.socket, &mut bytes, RecvFlags::empty()) {
             Ok((8, _)) => lane.emit(self.id, Event::Pulse(f64::from_le_bytes(bytes))),
             Err(rustix::io::Errno::AGAIN) => {}
             _ => state.unwatch(&lane),

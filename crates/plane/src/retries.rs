@@ -1,14 +1,10 @@
 //! Trying again after a pause, where no descriptor says when it is worth it.
 
-use std::{
-    collections::BTreeSet,
-    os::fd::{AsFd, BorrowedFd},
-    sync::Weak,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Weak, time::Duration};
 
 use arrowlane_transport::{Readiness, Source, TransportError, system::Timer};
 use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd};
 
 use crate::Lane;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use arrowlane_dissociated::uri::DataUri;
+use arrowlane_transport::shm::uri_path;
 
 use crate::{Lending, PlaneError};
 
@@ -72,7 +73,7 @@ pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {
     extra.push(("policies".into(), "1".into()));
     let uri = DataUri {
         scheme: if lending.copies() { INLINE } else { LENT }.into(),
-        path: path.to_string_lossy().into_owned(),
+        path: uri_path(path),
         want_data: TAGS.want_data,
         free_data: Some(TAGS.free_data),
         want_data_ext: Some(TAGS.want_data_ext),

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::{PlaneError, ticket::Ticket, topic::read_greeting};
 use arrowlane_dissociated::{Fields, Metadata};
 use arrowlane_transport::{
     Endpoint, Inbox, TransportError,
     shm::{Folder, ShmEndpoint, ShmListener},
+    system::wait_readable,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use crate::{PlaneError, ticket::Ticket, topic::read_greeting};
 
 /// Bytes read at a time.
 const BUDGET: usize = 256 << 10;
@@ -86,8 +85,7 @@ impl Asked {
             if left.is_zero() {
                 return TopicState::Silent;
             }
-            let wait = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
-            let _ = poll(&mut [PollFd::from_borrowed_fd(endpoint.descriptor(), PollFlags::IN)], Some(&wait)); // what is there is looked at
+            wait_readable(endpoint.descriptor(), Some(left)); // what is there is looked at
             let received = endpoint.receive(BUDGET, self);
             if self.ended {
                 return TopicState::Live(std::mem::take(&mut self.answers));

@@ -1,11 +1,6 @@
 //! The trait that every transport implements.
 
-use std::{
-    any::Any,
-    os::fd::{BorrowedFd, OwnedFd},
-    ptr::NonNull,
-    sync::Arc,
-};
+use std::{any::Any, ptr::NonNull, sync::Arc};
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{
@@ -13,6 +8,7 @@ use arrowlane_memory::{
     shared::{Mapping, ReturnReader},
 };
 use bytes::Bytes;
+use rustix::fd::{BorrowedFd, OwnedFd};
 
 use crate::TransportError;
 

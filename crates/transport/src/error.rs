@@ -24,10 +24,10 @@ pub enum TransportError {
     /// The peer runs as another user.
     #[error("the peer runs as user {peer}, this process as user {own}; shared memory is for one user only")]
     OtherUser {
-        /// The peer's effective user id.
-        peer: u32,
-        /// Our effective user id.
-        own: u32,
+        /// The peer's effective user id; on Windows a security identifier.
+        peer: String,
+        /// Ours.
+        own: String,
     },
     /// A live publisher already listens under this name.
     #[error("\"{0}\" is already taken by a live publisher; close it, or choose another name")]

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,6 +11,7 @@ use std::{
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{Block, Pool, Region};
 use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd};
 
 use crate::{Endpoint, Inbox, Loan, Progress, TransportError, system::Alarm};
 
@@ -108,9 +108,7 @@ impl Endpoint for InprocEndpoint {
         for segment in self.retired.drain(..) {
             inbox.retired(segment);
         }
-        let mut count = [0u8; 8];
-        // An empty counter only means that nothing new arrived.
-        let _ = rustix::io::read(&self.incoming.event, &mut count);
+        self.incoming.event.quiet();
         let mut taken = 0;
         loop {
             let message = self.incoming.messages.lock().pop_front();

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    os::fd::BorrowedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,8 +9,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::fd::BorrowedFd;
 
-use crate::{TransportError, system::Poller};
+use crate::{
+    TransportError,
+    system::{Poller, Waiter},
+};
 
 /// What a source waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub trait Source: Send + Sync {
 
 type Watched = (Arc<dyn Source>, u64);
 
-/// Many descriptors (an epoll set, or a kqueue) whose own descriptor can be watched by any event loop.
+/// Many descriptors (an epoll set, or a kqueue) whose own descriptor can be watched by any event loop; on Windows by other
+/// reactors, and by a [`Waiter`].
 ///
 /// All methods may be called from any thread; [`turn`](Reactor::turn) is called by the thread that owns the loop.
 pub struct Reactor {
@@ -60,6 +64,14 @@ impl Reactor {
     /// Polls readable when [`turn`](Self::turn) has something to do.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.poller.descriptor()
+    }
+
+    /// For a thread that waits until [`turn`](Self::turn), on another one, has something to do.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn waiter(&self) -> Result<Waiter, TransportError> {
+        Waiter::new(self.descriptor())
     }
 
     /// Watches a descriptor and returns the key to [`forget`](Self::forget) it by. The reactor keeps `source` alive
@@ -135,7 +147,9 @@ impl Reactor {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::fd::AsFd, sync::atomic::AtomicUsize, time::Duration};
+    use std::{sync::atomic::AtomicUsize, time::Duration};
+
+    use rustix::fd::AsFd;
 
     use super::*;
     use crate::system::Alarm;

@@ -1,10 +1,6 @@
 //! One stream over two connections: metadata over one, bodies over the other (`docs/wire.md`, "Two connections").
 
-use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arrowlane_dissociated::{DataUri, Outbox};
 use arrowlane_memory::{
@@ -12,6 +8,7 @@ use arrowlane_memory::{
     shared::{Mapping, ReturnReader},
 };
 use bytes::Bytes;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::{
     Endpoint, Inbox, Interest, Loan, Progress, TransportError,

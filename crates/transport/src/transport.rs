@@ -1,8 +1,7 @@
 //! What a scheme names: how one connects, and where connections come in.
 
-use std::os::fd::BorrowedFd;
-
 use arrowlane_dissociated::DataUri;
+use rustix::fd::BorrowedFd;
 use url::Url;
 
 use crate::{Endpoint, TransportError};

@@ -1,5 +1,7 @@
 //! Frames and descriptors between two endpoints, and from a peer that writes raw bytes.
 
+#![cfg(unix)]
+
 use std::{
     io::{Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},

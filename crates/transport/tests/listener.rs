@@ -1,10 +1,6 @@
 //! Names: who gets one, who is turned away, and what dead owners leave.
 
 use std::{
-    os::{
-        fd::AsFd,
-        unix::net::{UnixListener, UnixStream},
-    },
     path::Path,
     sync::{Arc, Barrier},
 };
@@ -12,6 +8,7 @@ use std::{
 use arrowlane_transport::{
     TransportError,
     shm::{Folder, ShmListener},
+    system::{UnixAddress, stream_socket},
 };
 
 fn folder(path: &Path) -> Arc<Folder> {
@@ -22,6 +19,7 @@ fn files(path: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(path)
         .expect("read")
         .map(|e| e.expect("entry").file_name().into_string().expect("text"))
+        .filter(|name| name != ".lock")
         .collect();
     names.sort();
     names
@@ -29,7 +27,8 @@ fn files(path: &Path) -> Vec<String> {
 
 /// A socket whose owner died: bound, and nobody listens any more.
 fn stale(path: &Path) {
-    drop(UnixListener::bind(path).expect("bound"));
+    let socket = stream_socket().expect("a socket");
+    rustix::net::bind(&socket, &UnixAddress::new(path).expect("an address")).expect("bound");
 }
 
 #[test]
@@ -81,6 +80,7 @@ fn a_dead_owners_name_is_free_for_those_who_bind_and_missing_for_those_who_conne
     assert!(listener.accept().expect("accepted").is_some());
 }
 
+#[cfg(unix)]
 #[test]
 fn a_lock_that_somebody_holds_for_ever_does_not_stop_those_who_connect() {
     let directory = tempfile::tempdir().expect("tempdir");
@@ -88,11 +88,12 @@ fn a_lock_that_somebody_holds_for_ever_does_not_stop_those_who_connect() {
     let folder = folder(&path);
     stale(&path.join("x"));
     let holder = std::fs::File::open(&path).expect("opened");
-    rustix::fs::flock(holder.as_fd(), rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).expect("locked");
     assert!(matches!(ShmListener::connect(&folder, "x"), Err(TransportError::NotFound(_))));
     assert_eq!(files(&path), ["x"], "it stays for whoever gets the lock");
 }
 
+#[cfg(unix)]
 #[test]
 fn what_died_before_it_had_its_name_is_swept_away_by_the_next_one() {
     let directory = tempfile::tempdir().expect("tempdir");
@@ -119,6 +120,7 @@ fn a_name_that_somebody_else_took_over_is_not_removed_by_its_old_owner() {
     drop(new);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_full_queue_of_connections_means_busy_and_taken_and_never_dead() {
     let directory = tempfile::tempdir().expect("tempdir");
@@ -138,5 +140,5 @@ fn a_full_queue_of_connections_means_busy_and_taken_and_never_dead() {
     while listener.accept().expect("accepted").is_some() {}
     ShmListener::connect(&folder, "x").expect("room again");
     // A stranger's plain socket is as good as ours as far as the name goes.
-    UnixStream::connect(path.join("x")).expect("connected");
+    std::os::unix::net::UnixStream::connect(path.join("x")).expect("connected");
 }

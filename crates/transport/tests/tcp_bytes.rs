@@ -5,15 +5,16 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    time::Duration,
 };
 
 use arrowlane_dissociated::{DataUri, Outbox};
 use arrowlane_transport::{
     Endpoint, Inbox, TransportError,
+    system::wait_readable,
     tcp::{TcpEndpoint, TcpTransport},
 };
 use proptest::prelude::*;
-use rustix::event::{PollFd, PollFlags, poll};
 use url::Url;
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -80,10 +81,8 @@ fn raw_client() -> (TcpEndpoint, TcpStream) {
 }
 
 fn wait(end: &TcpEndpoint) {
-    let descriptor = end.descriptor();
-    let minute = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
-    let ready = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&minute));
-    assert_ne!(ready, Ok(0), "the descriptor did not become readable");
+    let readable = wait_readable(end.descriptor(), Some(Duration::from_secs(60)));
+    assert!(readable, "the descriptor did not become readable");
 }
 
 /// Receives until it ends, and how.

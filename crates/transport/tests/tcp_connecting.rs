@@ -5,12 +5,10 @@ use std::time::Duration;
 use arrowlane_dissociated::{DataUri, Outbox};
 use arrowlane_transport::{
     Endpoint, Inbox, Listener, Transport, TransportError,
+    system::wait_readable,
     tcp::{TcpConfig, TcpEndpoint, TcpTransport},
 };
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    net::{AddressFamily, SocketType, bind, getsockname, listen, socket},
-};
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 use url::Url;
 
 #[derive(Default)]
@@ -43,8 +41,7 @@ fn uri(address: &str) -> DataUri {
 fn outcome(client: &mut dyn Endpoint) -> Result<Vec<String>, TransportError> {
     let mut seen = Seen::default();
     while seen.0.is_empty() {
-        let descriptor = client.descriptor();
-        while poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+        while !wait_readable(client.descriptor(), None) {}
         client.receive(1 << 16, &mut seen)?;
     }
     Ok(seen.0)

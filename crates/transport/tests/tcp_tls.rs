@@ -9,10 +9,10 @@ use std::{
 use arrowlane_dissociated::{DataUri, Outbox};
 use arrowlane_transport::{
     Endpoint, Inbox, Listener, TransportError,
+    system::wait_readable,
     tcp::{Identity, Roots, TcpConfig, TcpEndpoint, TcpListener, TcpTransport},
 };
 use proptest::prelude::*;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use url::Url;
 
 #[derive(Default)]
@@ -59,8 +59,7 @@ fn uri(listener: &TcpListener, tls: bool) -> DataUri {
 }
 
 fn readable(end: &TcpEndpoint) -> bool {
-    let descriptor = end.descriptor();
-    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    wait_readable(end.descriptor(), Some(Duration::ZERO))
 }
 
 /// Drives both until each has failed, or heard something: what each heard.
@@ -103,8 +102,7 @@ fn meet(listener: &mut TcpListener, mut client: TcpEndpoint, says: &[u8]) -> [Re
 
 fn to_the_end(end: &mut TcpEndpoint, seen: &mut Seen) -> TransportError {
     loop {
-        let descriptor = end.descriptor();
-        while poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+        while !wait_readable(end.descriptor(), None) {}
         if let Err(error) = end.receive(1 << 16, seen) {
             return error;
         }

@@ -1,7 +1,8 @@
 //! Rights to keep what somebody lent, beyond the connection that it was lent over.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use rustix::fd::OwnedFd;
 
 /// The keepers that come with a lent segment.
 ///

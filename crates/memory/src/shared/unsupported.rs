@@ -1,7 +1,8 @@
 //! Shared memory between processes: not on this platform, where every way in says so and none of these can exist.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fd::{BorrowedFd, OwnedFd};
 
 mod keepers;
 
@@ -48,8 +49,16 @@ impl Segment {
     }
 }
 
-impl AsFd for Segment {
+#[cfg(unix)]
+impl rustix::fd::AsFd for Segment {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
+}
+
+#[cfg(windows)]
+impl rustix::fd::AsSocket for Segment {
+    fn as_socket(&self) -> BorrowedFd<'_> {
         match *self {}
     }
 }
@@ -105,8 +114,16 @@ impl Mapping {
     }
 }
 
-impl AsFd for Mapping {
+#[cfg(unix)]
+impl rustix::fd::AsFd for Mapping {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
+}
+
+#[cfg(windows)]
+impl rustix::fd::AsSocket for Mapping {
+    fn as_socket(&self) -> BorrowedFd<'_> {
         match *self {}
     }
 }

@@ -3,9 +3,10 @@
 //! A timer of the lane's own looks at every subscriber eight times in `evict_after`. Looks are counted, not hours: a
 //! clock that is set changes nothing, and a publisher that was stopped itself comes back to one look, not to a verdict.
 
-use std::{os::fd::AsFd, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arrowlane_transport::{Interest, Source, system::Timer};
+use rustix::fd::AsFd;
 
 use super::{ConnectionId, Publisher, State};
 use crate::{Event, Lane, PlaneError};

@@ -61,5 +61,16 @@ fn reserve() -> Option<Alarm> {
 fn no_descriptors(error: &TransportError) -> bool {
     let TransportError::Io { source, .. } = error else { return false };
     let errno = source.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+    matches!(errno, Some(Errno::MFILE)) || is_full(errno)
+}
+
+/// Whether all processes together have no descriptors left.
+#[cfg(unix)]
+fn is_full(errno: Option<Errno>) -> bool {
+    errno == Some(Errno::NFILE)
+}
+
+#[cfg(windows)]
+fn is_full(errno: Option<Errno>) -> bool {
+    errno == Some(Errno::NOBUFS)
 }

@@ -1,9 +1,6 @@
 //! Clients that have their metadata from elsewhere, and are sent bodies alone (`docs/wire.md`, "Two connections").
 
-use std::{
-    os::fd::{BorrowedFd, OwnedFd},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{
@@ -12,6 +9,7 @@ use arrowlane_memory::{
 };
 use arrowlane_transport::{Endpoint, Inbox, Progress, TransportError};
 use bytes::Bytes;
+use rustix::fd::{BorrowedFd, OwnedFd};
 
 /// A connection over which bodies go and nothing else: what would be said of them its client knows from elsewhere.
 pub(super) struct Bodies(pub(super) Box<dyn Endpoint>);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -10,6 +9,7 @@ use std::{
 use arrowlane_dissociated::{Sender, SenderConfig};
 use arrowlane_transport::{Endpoint, Interest, Listener, Readiness, Source, TransportError, system::Timer};
 use parking_lot::Mutex;
+use rustix::fd::AsFd;
 
 use super::{
     Desk,

@@ -1,10 +1,6 @@
 //! One end of a shared-memory connection.
 
-use std::{
-    collections::HashSet,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use arrowlane_dissociated::Outbox;
 use arrowlane_memory::{
@@ -12,6 +8,7 @@ use arrowlane_memory::{
     shared::{Mapping, ReturnPage, ReturnReader},
 };
 use bytes::Bytes;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{
     input::{Input, Item},
@@ -337,7 +334,17 @@ impl Endpoint for ShmEndpoint {
     }
 }
 
-#[cfg(test)]
+/// A publisher that goes may not take back what a subscriber has not read yet.
+#[cfg(windows)]
+impl Drop for ShmEndpoint {
+    fn drop(&mut self) {
+        if self.lent.is_none() {
+            crate::linger::close(self.socket.as_fd());
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use arrowlane_memory::{Kind, PoolConfig};
 

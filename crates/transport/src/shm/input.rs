@@ -1,21 +1,16 @@
 //! Bytes and descriptors from the socket, cut into frames.
 
-use std::{
-    collections::VecDeque,
-    io::IoSliceMut,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::collections::VecDeque;
 
 use arrowlane_memory::Growing;
 use bytes::Bytes;
-use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, recvmsg};
+use rustix::fd::{AsFd, OwnedFd};
 
+use super::passing;
 use crate::{
     TransportError,
-    frame::{HEADER, Header, Kind, MAX_BODY, MAX_DESCRIPTORS},
-    stream::{Buffer, Read, SHORT, read_body},
-    system::{RECEIVING, keep_from_children},
+    frame::{HEADER, Header, Kind, MAX_BODY},
+    stream::{Buffer, Read, read_body},
 };
 
 pub(super) struct Input {
@@ -51,41 +46,14 @@ impl Input {
         if let Some((_, body)) = &mut self.body {
             return read_body(body, socket);
         }
-        let room = self.buffer.room();
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            let mut parts = [IoSliceMut::new(room)];
-            match recvmsg(&socket, &mut parts, &mut control, RECEIVING) {
-                Ok(received) => break received,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return Ok(Read::Nothing),
-                Err(rustix::io::Errno::CONNRESET) => return Ok(Read::Ended),
-                Err(error) => return Err(TransportError::io("recvmsg", error)),
-            }
-        };
-        let before = self.descriptors.len();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors.inspect(keep_from_children));
-            }
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) && self.descriptors.len() - before < MAX_DESCRIPTORS {
-            // There was space for more, but the system could not open what was sent.
-            return Err(TransportError::io(
-                "receiving memory (raise this process's limit of open files, ulimit -n)",
-                Errno::MFILE,
-            ));
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(TransportError::Framing("more descriptors came than any frame has".into()));
-        }
+        let read = passing::get(socket, self.buffer.room(), &mut self.descriptors)?;
         if self.descriptors.len() > self.most {
             return Err(TransportError::Framing("descriptors that no frame asked for".into()));
         }
-        let bytes = received.bytes;
-        self.buffer.filled(bytes);
-        Ok(if bytes == 0 { Read::Ended } else { Read::Some { bytes, emptied: bytes < SHORT } })
+        if let Read::Some { bytes, .. } = read {
+            self.buffer.filled(bytes);
+        }
+        Ok(read)
     }
 
     /// What arrived next as a whole.

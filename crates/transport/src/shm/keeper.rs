@@ -6,11 +6,10 @@
 //! whatever way. A keeper can be held and closed, and nothing else: there is nothing to read in it, nobody reads what somebody might
 //! write, and a pipe cannot be shut down for others, as a socket can.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
 use arrowlane_dissociated::Outbox;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
 };
 

@@ -2,9 +2,10 @@
 //!
 //! An address is a segment's number (high 16 bits, from 1) and an offset in it (low 48 bits).
 
-use std::{collections::HashMap, os::fd::OwnedFd, ptr::NonNull, sync::Arc};
+use std::{collections::HashMap, ptr::NonNull, sync::Arc};
 
 use arrowlane_memory::shared::{Keepers, Mapping};
+use rustix::fd::OwnedFd;
 
 use crate::{Loan, TransportError, system::is_pipe};
 
@@ -45,8 +46,9 @@ impl Lent {
         if self.segments.len() >= MAX_SEGMENTS {
             return Err(TransportError::Framing(format!("more than {MAX_SEGMENTS} segments were lent")));
         }
-        let mapping = Mapping::open(descriptor, length)?.kept_by(Keepers::new(self.keeper.clone(), passed));
-        self.segments.insert(number, Arc::new(mapping));
+        let keepers = Keepers::new(self.keeper.clone(), passed);
+        let mapping = Mapping::open(descriptor, length).map(|mapping| Arc::new(mapping.kept_by(keepers)))?;
+        self.segments.insert(number, mapping);
         Ok(())
     }
 

@@ -1,27 +1,22 @@
 //! The publisher's socket.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
-    net::{bind, connect, listen},
-    process::geteuid,
 };
 
-use super::{Folder, ShmEndpoint, endpoint::Side};
+use super::{Folder, ShmEndpoint, endpoint::Side, uri_path};
 use crate::{
     Endpoint, Listener, TransportError,
-    system::{self, accept_stream, peer_of},
+    system::{self, accept_stream, connect_stream, own_user, peer_of},
 };
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 256;
 
 /// A listening unix socket with a name in a [`Folder`]. The name is removed on drop.
 ///
-/// A visible name always listens: the socket is bound under a temporary name and renamed once it does. So a refused
-/// connection means that the owner is dead, and its name may be taken over.
+/// A visible name always listens, at least for whoever has the folder's lock. So a refused connection means that the owner is
+/// dead, and its name may be taken over.
 pub struct ShmListener {
     socket: OwnedFd,
     folder: Arc<Folder>,
@@ -37,9 +32,6 @@ impl ShmListener {
     pub fn bind(folder: Arc<Folder>, name: &str) -> Result<Self, TransportError> {
         let file = Folder::file_name(name)?;
         let socket = stream_socket()?;
-        let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|e| TransportError::io("getrandom", std::io::Error::other(e)))?;
-        let temporary = format!(".{:016x}", u64::from_ne_bytes(random));
         let lock = folder.lock()?;
         lock.sweep();
         match probe(&folder, &file) {
@@ -47,16 +39,9 @@ impl ShmListener {
             Err(TransportError::NotFound(_)) => lock.remove(&file)?,
             Err(error) => return Err(error),
         }
-        bind(&socket, &folder.address(&temporary)?).map_err(|e| TransportError::io("bind", e))?;
-        let named = listen(&socket, BACKLOG)
-            .map_err(|e| TransportError::io("listen", e))
-            .and_then(|()| lock.rename(&temporary, &file));
-        if let Err(error) = named {
-            let _ = lock.remove(&temporary); // the first error is the one to report
-            return Err(error);
-        }
+        lock.listen(&socket, &file)?;
         let identity =
-            lock.identity(&file).ok_or_else(|| TransportError::io("stat", std::io::Error::from(Errno::NOENT)))?;
+            lock.identity(&file).ok_or_else(|| TransportError::io("stat", io::Error::from(io::ErrorKind::NotFound)))?;
         drop(lock);
         Ok(Self { socket, folder, file, identity })
     }
@@ -123,7 +108,7 @@ impl Listener for ShmListener {
     }
 
     fn address(&self) -> String {
-        format!("shm://{}", self.path().display())
+        format!("shm://{}", uri_path(&self.path()))
     }
 
     fn accept(&mut self) -> Result<Option<Box<dyn Endpoint>>, TransportError> {
@@ -143,10 +128,10 @@ impl Drop for ShmListener {
 fn probe(folder: &Folder, file: &str) -> Result<OwnedFd, TransportError> {
     let socket = stream_socket()?;
     loop {
-        match connect(&socket, &folder.address(file)?) {
+        match connect_stream(&socket, &folder.address(file)?) {
             Ok(()) => return Ok(socket),
             Err(Errno::INTR) => {}
-            Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(TransportError::NotFound(file.into())),
+            Err(error) if folder.is_absent(file, error) => return Err(TransportError::NotFound(file.into())),
             Err(Errno::AGAIN) => return Err(TransportError::Busy(file.into())),
             Err(error) => return Err(TransportError::io("connect", error)),
         }
@@ -160,6 +145,6 @@ fn stream_socket() -> Result<OwnedFd, TransportError> {
 /// Refuses a peer of another user; the process at the other end, where the system says.
 pub(super) fn check_peer(socket: impl AsFd) -> Result<Option<u32>, TransportError> {
     let (peer, pid) = peer_of(socket)?;
-    let own = geteuid().as_raw();
-    if peer == own { Ok(pid) } else { Err(TransportError::OtherUser { peer, own }) }
+    let own = own_user()?;
+    if peer == own { Ok(pid) } else { Err(TransportError::OtherUser { peer: peer.to_string(), own: own.to_string() }) }
 }

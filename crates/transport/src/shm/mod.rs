@@ -12,9 +12,29 @@ mod keeper;
 mod lent;
 mod listener;
 mod output;
+mod passing;
 mod transport;
 
 pub use endpoint::ShmEndpoint;
 pub use folder::{Folder, FolderWatch};
 pub use listener::ShmListener;
 pub use transport::ShmTransport;
+
+/// The path of a socket as a URI has it: it begins with a slash.
+#[cfg(unix)]
+pub fn uri_path(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The path of a socket as a URI has it: it begins with a slash, and has no other separators.
+#[cfg(windows)]
+pub fn uri_path(path: &std::path::Path) -> String {
+    let path = path.to_string_lossy().replace('\\', "/");
+    if path.starts_with('/') { path } else { format!("/{path}") }
+}
+
+/// The path that a URI has, as the system knows it.
+fn path_of_uri(path: &str) -> &std::path::Path {
+    let drive = path.strip_prefix('/').filter(|rest| cfg!(windows) && rest.as_bytes().get(1) == Some(&b':'));
+    std::path::Path::new(drive.unwrap_or(path))
+}

@@ -1,20 +1,15 @@
 //! Messages on their way to the socket.
 
-use std::{
-    io::IoSlice,
-    ops::ControlFlow,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-};
+use std::{io::IoSlice, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, send, sendmsg};
+use rustix::fd::{AsFd, OwnedFd};
 
+use super::passing;
 use crate::{
     TransportError,
-    frame::{Header, Kind, MAX_DESCRIPTORS},
-    stream::{Gather, SMALL},
-    system::QUIETLY,
+    frame::{Header, Kind},
+    stream::{Gather, SMALL, is_loss},
 };
 
 /// Frames in order. A run that begins with a descriptor waits until the one before it was acknowledged: descriptors in
@@ -139,7 +134,7 @@ impl Output {
                     Err(rustix::io::Errno::AGAIN) => return Ok(ControlFlow::Break(Flushed::SocketFull)),
                     // They become fewer as peers, perhaps of other processes, read theirs.
                     Err(rustix::io::Errno::TOOMANYREFS) => return Ok(ControlFlow::Break(Flushed::InFlight)),
-                    Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(TransportError::Closed),
+                    Err(error) if is_loss(error) => return Err(TransportError::Closed),
                     Err(error) => return Err(TransportError::io("send", error)),
                 }
             }
@@ -153,18 +148,7 @@ impl Output {
 
 impl Outlet for OwnedFd {
     fn put(&self, parts: &[IoSlice<'_>], descriptors: &[Descriptor]) -> rustix::io::Result<usize> {
-        if descriptors.is_empty() {
-            return match parts {
-                [only] => send(self, only, QUIETLY),
-                _ => sendmsg(self, parts, &mut SendAncillaryBuffer::default(), QUIETLY),
-            };
-        }
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-        let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        debug_assert!(fits, "the space was sized for all that a frame can have");
-        sendmsg(self, parts, &mut control, QUIETLY)
+        passing::put(self, parts, descriptors)
     }
 }
 
@@ -172,9 +156,8 @@ impl Outlet for OwnedFd {
 mod tests {
     use std::cell::Cell;
 
-    use arrowlane_memory::shared::Segment;
-
     use super::*;
+    use crate::system::Alarm;
 
     /// Refuses descriptors so many times, and counts how often it was asked.
     struct Crowded {
@@ -198,7 +181,7 @@ mod tests {
         let mut output = Output::default();
         let outlet = Crowded { refusals: Cell::new(2), asked: Cell::new(0) };
         output.frame(Kind::Metadata, 0, &[b"before"]);
-        output.segment(1, 4096, Arc::new(Segment::create(1).unwrap()), None);
+        output.segment(1, 4096, Arc::new(Alarm::new().unwrap()), None);
         output.frame(Kind::Metadata, 0, &[b"after"]);
         assert_eq!(output.flush(&outlet).unwrap(), Flushed::InFlight);
         assert_eq!(outlet.asked.get(), 2, "for what comes before, and for the descriptor");

@@ -1,11 +1,11 @@
 //! Shared memory by its scheme.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use arrowlane_dissociated::DataUri;
 use url::Url;
 
-use super::{Folder, ShmListener};
+use super::{Folder, ShmListener, path_of_uri};
 use crate::{Endpoint, Listener, Transport, TransportError};
 
 /// Names that begin so are servers' own, and no topics.
@@ -31,7 +31,7 @@ impl Transport for ShmTransport {
     }
 
     fn connect(&self, uri: &DataUri) -> Result<Box<dyn Endpoint>, TransportError> {
-        let path = Path::new(&uri.path);
+        let path = path_of_uri(&uri.path);
         let (Some(parent), Some(file), None) = (path.parent(), path.file_name().and_then(|f| f.to_str()), &uri.host)
         else {
             return Err(bad(&uri.path, "it names no socket of this machine"));

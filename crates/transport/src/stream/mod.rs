@@ -4,18 +4,13 @@
 mod buffer;
 mod gather;
 
-use std::os::fd::AsFd;
-
 use arrowlane_memory::Growing;
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, recv},
-};
+use rustix::{fd::AsFd, io::Errno, net::recv};
 
 pub(crate) use buffer::Buffer;
 pub(crate) use gather::Gather;
 
-use crate::TransportError;
+use crate::{TransportError, system};
 
 /// Bodies up to this are copied behind what is queued before them: that costs less than a system call.
 pub(crate) const SMALL: usize = 8 << 10;
@@ -39,7 +34,7 @@ pub(crate) fn read_body(body: &mut Growing, socket: impl AsFd) -> Result<Read, T
     let room = body.spare()?;
     let asked = room.len();
     loop {
-        match recv(&socket, &mut *room, RecvFlags::DONTWAIT) {
+        match recv(socket.as_fd(), &mut *room, system::NO_WAIT) {
             Ok((_, 0)) => return Ok(Read::Ended),
             Ok((_, bytes)) => {
                 // SAFETY: the system wrote so many bytes to the start of `room`, which is what `spare` returned last.
@@ -54,16 +49,30 @@ pub(crate) fn read_body(body: &mut Growing, socket: impl AsFd) -> Result<Read, T
     }
 }
 
+/// Reads once.
+pub(crate) fn read_some(socket: impl AsFd, room: &mut [u8]) -> Result<Read, TransportError> {
+    loop {
+        return match recv(socket.as_fd(), &mut *room, system::NO_WAIT) {
+            Ok((0, _)) => Ok(Read::Ended),
+            Ok((bytes, _)) => Ok(Read::Some { bytes, emptied: bytes < SHORT }),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(Read::Nothing),
+            Err(error) if is_loss(error) => Ok(Read::Ended),
+            Err(error) => Err(TransportError::io("recv", error)),
+        };
+    }
+}
+
 /// Whether an error says that the peer, or the way to it, is gone.
 pub(crate) fn is_loss(error: Errno) -> bool {
-    matches!(
+    let lost = matches!(
         error,
-        Errno::PIPE
-            | Errno::CONNRESET
+        Errno::CONNRESET
             | Errno::CONNABORTED
             | Errno::TIMEDOUT
             | Errno::HOSTUNREACH
             | Errno::NETUNREACH
             | Errno::NETRESET
-    )
+    );
+    lost || system::is_gone(error)
 }

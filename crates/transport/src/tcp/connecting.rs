@@ -3,11 +3,13 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    io::Errno,
+};
 
 use super::{address, line::Line, socket, tls::Tls};
 use crate::{
@@ -50,10 +52,15 @@ impl Watch {
         }
     }
 
-    /// Watches a new socket; the one before is closed.
+    /// Watches a new socket; the one before was taken out.
     fn add(&mut self, socket: &OwnedFd) -> Result<(), TransportError> {
         self.interest = Interest::ReadWrite;
         self.poller.add(socket.as_fd(), 1, self.interest)
+    }
+
+    /// To be called before a socket is closed that did not connect.
+    fn remove(&self, socket: &OwnedFd) {
+        self.poller.delete(socket.as_fd());
     }
 
     /// The connection stands: there is no deadline any more.
@@ -124,7 +131,9 @@ impl Connecting {
     }
 
     fn try_next(&mut self, error: Errno, watch: &mut Watch) -> Result<(), TransportError> {
-        self.socket = None;
+        if let Some(socket) = self.socket.take() {
+            watch.remove(&socket);
+        }
         self.failed = Some(error);
         while let Some(next) = self.rest.pop_front() {
             self.address = next;
@@ -150,9 +159,8 @@ impl Connecting {
 mod tests {
     use std::net::TcpListener;
 
-    use rustix::event::{PollFd, PollFlags, poll};
-
     use super::*;
+    use crate::system::wait_readable;
 
     fn closed() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("an address")
@@ -166,8 +174,7 @@ mod tests {
             if let Some(line) = connecting.turn(&mut watch)? {
                 return Ok(line);
             }
-            let descriptor = watch.descriptor();
-            poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None).expect("poll");
+            assert!(wait_readable(watch.descriptor(), None));
         }
     }
 

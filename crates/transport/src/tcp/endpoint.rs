@@ -1,19 +1,17 @@
 //! One end of a connection.
 
-use std::os::fd::BorrowedFd;
-
 use arrowlane_dissociated::Outbox;
 use bytes::Bytes;
+use rustix::fd::BorrowedFd;
 
 use super::{
     address::SCHEME,
     connecting::{Connecting, Watch},
     input::{Input, Item, Longest},
     line::Line,
-    linger,
     output::Output,
 };
-use crate::{Endpoint, Inbox, Progress, TransportError, stream::Read};
+use crate::{Endpoint, Inbox, Progress, TransportError, linger, stream::Read};
 
 /// A connection over the internet protocols, made or in the making.
 ///

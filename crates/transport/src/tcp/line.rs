@@ -1,21 +1,19 @@
 //! A connected socket.
 
-use std::{
-    io::IoSlice,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::io::IoSlice;
 
 use arrowlane_memory::Growing;
 use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, Shutdown, recv, send, sendmsg, shutdown},
+    net::{Shutdown, send, shutdown},
 };
 
 use super::tls::Tls;
 use crate::{
     TransportError,
-    stream::{Buffer, Read, SHORT, is_loss, read_body},
-    system::QUIETLY,
+    stream::{Buffer, Read, SHORT, is_loss, read_body, read_some},
+    system::{QUIETLY, send_parts},
 };
 
 /// Bytes both ways, over a socket that never blocks, private or not.
@@ -135,26 +133,12 @@ fn pull(
     Ok(Read::Some { bytes: taken.max(came), emptied: last && tls.opened().is_empty() })
 }
 
-/// Reads once.
-pub(super) fn read_some(socket: impl AsFd, room: &mut [u8]) -> Result<Read, TransportError> {
-    loop {
-        return match recv(&socket, &mut *room, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Ok(Read::Ended),
-            Ok((bytes, _)) => Ok(Read::Some { bytes, emptied: bytes < SHORT }),
-            Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => Ok(Read::Nothing),
-            Err(error) if is_loss(error) => Ok(Read::Ended),
-            Err(error) => Err(TransportError::io("recv", error)),
-        };
-    }
-}
-
 /// Writes once; `None` when there is no room.
 pub(super) fn write_some(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<Option<usize>, TransportError> {
     loop {
         let sent = match parts {
             [only] => send(socket, only, QUIETLY),
-            _ => sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), QUIETLY),
+            _ => send_parts(socket, parts),
         };
         return match sent {
             Ok(sent) => Ok(Some(sent)),

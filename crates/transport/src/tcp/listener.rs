@@ -1,12 +1,12 @@
 //! The server's socket.
 
-use std::{
-    net::SocketAddr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use rustix::{io::Errno, net::getsockname};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    io::Errno,
+    net::getsockname,
+};
 use rustls::ServerConfig;
 
 use super::{TcpEndpoint, address, credentials, line::Line, socket};

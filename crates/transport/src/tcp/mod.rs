@@ -10,7 +10,6 @@ mod endpoint;
 mod framing;
 mod input;
 mod line;
-mod linger;
 mod listener;
 mod output;
 mod socket;

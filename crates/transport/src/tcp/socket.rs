@@ -1,13 +1,17 @@
 //! Making sockets.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use rustix::{
+    fd::OwnedFd,
     io::Errno,
     net::{AddressFamily, bind, connect, getpeername, listen, sockopt},
 };
 
-use crate::{TransportError, system::internet_socket};
+use crate::{
+    TransportError,
+    system::{internet_socket, is_under_way, reserve_address},
+};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -23,8 +27,7 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
 /// A socket that listens there and nowhere else.
 pub(super) fn listening(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = socket(address)?;
-    // Connections of a server that has ended do not keep its port from the next one.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
+    reserve_address(&socket)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
@@ -37,8 +40,8 @@ pub(super) fn listening(address: SocketAddr) -> Result<OwnedFd, Errno> {
 pub(super) fn connecting(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = socket(address)?;
     match connect(&socket, &address) {
-        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
-        Err(error) => Err(error),
+        Err(error) if !is_under_way(error) => Err(error),
+        _ => Ok(socket),
     }
 }
 

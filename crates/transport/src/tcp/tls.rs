@@ -1,14 +1,15 @@
 //! TLS on a connection: bytes in, bytes out, no socket of its own.
 
-use std::{
-    io::{IoSlice, Read as _, Write as _},
-    os::fd::OwnedFd,
-};
+use std::io::{IoSlice, Read as _, Write as _};
 
+use rustix::fd::OwnedFd;
 use rustls::Connection;
 
-use super::line::{read_some, write_some};
-use crate::{TransportError, stream::Read};
+use super::line::write_some;
+use crate::{
+    TransportError,
+    stream::{Read, read_some},
+};
 
 /// Most that is read at a time.
 const CHUNK: usize = 64 << 10;

@@ -3,21 +3,26 @@
 //! A socket that is closed while bytes of the peer come in is reset: what was sent and has not arrived is thrown away by the
 //! system, and a peer that has all of it, but did not read it yet, fails to write (a credit, say) before it finds the end. So
 //! what the peer says is read and forgotten until it closes its side too, or a time is over. A thread does that, which lives as
-//! long as there is such a socket.
+//! long as there is such a socket. Unix sockets of unix systems keep what was sent; those of Windows are not known to.
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use rustix::net::{Shutdown, shutdown};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    net::{Shutdown, shutdown},
+};
 
-use super::line::read_some;
-use crate::{Interest, TransportError, stream::Read, system::Poller};
+use crate::{
+    Interest, TransportError,
+    stream::{Read, read_some},
+    system::Poller,
+};
 
 /// A peer that takes longer does not read.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,10 +39,18 @@ struct Waiting {
     poller: Option<Arc<Poller>>,
 }
 
+impl Waiting {
+    fn close(&mut self, key: u64) {
+        if let (Some((socket, _)), Some(poller)) = (self.sockets.remove(&key), &self.poller) {
+            poller.delete(socket.as_fd());
+        }
+    }
+}
+
 static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
 
 /// To be called before a socket is closed: the connection ends when the peer has closed its side.
-pub(super) fn close(socket: BorrowedFd<'_>) {
+pub(crate) fn close(socket: BorrowedFd<'_>) {
     if shutdown(socket, Shutdown::Write).is_err() || forget_input(socket) {
         return;
     }
@@ -45,12 +58,22 @@ pub(super) fn close(socket: BorrowedFd<'_>) {
     let _ = socket.try_clone_to_owned().map(keep);
 }
 
+/// Waits until the peers of all that was closed have closed their side, or a time is over. A process that ends before may take from
+/// its peers what it has sent them: on Windows a connection that is reset loses what has arrived and was not read.
+pub fn finish(within: Duration) {
+    let until = Instant::now() + within;
+    while WAITING.lock().is_some() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn keep(socket: OwnedFd) -> Result<(), TransportError> {
     let mut waiting = WAITING.lock();
     let waiting = waiting.get_or_insert_default();
-    if waiting.sockets.len() >= MANY {
-        let oldest = waiting.sockets.keys().min().copied();
-        oldest.map(|key| waiting.sockets.remove(&key));
+    if waiting.sockets.len() >= MANY
+        && let Some(oldest) = waiting.sockets.keys().min().copied()
+    {
+        waiting.close(oldest);
     }
     let poller = match &waiting.poller {
         Some(poller) => Arc::clone(poller),
@@ -76,11 +99,12 @@ fn run(poller: &Poller) {
         let mut guard = WAITING.lock();
         let Some(waiting) = guard.as_mut() else { return };
         ended.retain(|key| waiting.sockets.get(key).is_none_or(|(socket, _)| forget_input(socket.as_fd())));
-        for key in ended {
-            waiting.sockets.remove(&key);
-        }
         let now = Instant::now();
-        waiting.sockets.retain(|_, (_, until)| now < *until && waited.is_ok());
+        let late = waiting.sockets.iter().filter(|(_, (_, until))| now >= *until || waited.is_err());
+        ended.extend(late.map(|(key, _)| *key));
+        for key in ended {
+            waiting.close(key);
+        }
         if waiting.sockets.is_empty() {
             *guard = None;
             return;
