@@ -108,67 +108,6 @@ declare class Utf8Column extends BinaryColumn {
 	/** Adds the next value, as a string or as UTF-8 bytes; see {@link BinaryColumn.append}. */
 	append(value: string | Uint8Array | null): void;
 }
-/** How a server behaves. */
-export interface ServeOptions {
-	/**
-	 * Where Flight is served, as the control plane: `grpc+tcp://host:port` or `grpc+tls://host:port`; port 0 leaves the choice to the system.
-	 * Without, whoever is to fetch something is told so by other means (`endpoints`).
-	 */
-	control?: string;
-	/** Whether Flight's `DoGet` sends data too, to clients that have no better way (the default). With `false`, Flight is control alone. */
-	inline?: boolean;
-	/**
-	 * Which data URIs Flight clients are told that do not ask for any: none (the default; nobody else's client trips over them), all
-	 * (`"combined"`), or the two halves that Arrow's example has (`"split"`). Our own clients always ask.
-	 */
-	locations?: "none" | "combined" | "split";
-	/** Whether Flight clients may upload datasets, and how those are kept; `false` unless said otherwise. */
-	uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
-	/**
-	 * Decides who a caller of Flight is: the name that tickets are bound to. Asked for every call that does not show a token which the server
-	 * itself handed out (Flight's handshake, or a call with basic credentials, gives one). What it throws refuses the caller, who is told its message. Without it
-	 * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
-	 */
-	authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;
-	/** The certificate and key, in PEM, of a `grpc+tls:` address, and of `tcp://…?tls=1`; with `clientRoots`, clients must show a certificate from there. */
-	tls?: {
-		certificate: string;
-		key: string;
-		clientRoots?: string;
-	};
-	/**
-	 * Where data is served: `shm:` (between processes of this user), `tcp://host:port` (in TLS with `?tls=1`), `ucx://host:port`; port 0 leaves
-	 * the choice to the system. `["shm:"]` unless said otherwise.
-	 */
-	data?: readonly string[];
-	/** How long a ticket can be redeemed, in milliseconds: 10 minutes unless said otherwise. */
-	ticketLife?: number;
-}
-/** What a caller of Flight shows. */
-export type Credentials = {
-	readonly kind: "none";
-} | {
-	readonly kind: "bearer";
-	readonly token: string;
-} | {
-	readonly kind: "basic";
-	readonly user: string;
-	readonly password: string;
-};
-/** How a dataset is kept. */
-export interface PutOptions {
-	/** The most memory that it may take, in bytes: 16 GiB unless said otherwise. It takes what it needs. */
-	memory?: number;
-	/** How far each client may lag behind: batches sent and not yet taken (64), and their bytes (256 MiB). */
-	queue?: {
-		batches?: number;
-		bytes?: number;
-	};
-	/** The schema, where there may be no batch to see it by; a function needs it. */
-	schema?: Schema;
-	/** Gives up; nothing is offered then that was not before. */
-	signal?: AbortSignal;
-}
 /** Makes the batches of a dataset anew for each client that fetches it. */
 export type Source = (request: SourceRequest) => Batches | Promise<Batches>;
 type Batches = Sendable | Iterable<Sendable> | AsyncIterable<Sendable>;
@@ -232,6 +171,83 @@ export type DataSource = string | {
  * ```
  */
 export declare function readFrom<T extends TypeMap = UnknownColumns>(source: DataSource | readonly DataSource[], ticket: string | Uint8Array, options?: ReadOptions): Transfer<T>;
+/** Answers the batches that a client sends in an exchange; it disposes them. */
+export type Exchange = (batches: Transfer, request: ExchangeRequest) => Batches | Promise<Batches>;
+/** What a client asks for in an exchange. */
+export interface ExchangeRequest extends SourceRequest {
+	/** The client's descriptor: a path, its parts joined by `/`, or a command. */
+	readonly name: string;
+	/** Who `authenticate` said that it is. */
+	readonly identity: string | undefined;
+	/** Where its connection comes from. */
+	readonly peer: string;
+}
+/** How a server behaves. */
+export interface ServeOptions {
+	/**
+	 * Where Flight is served, as the control plane: `grpc+tcp://host:port` or `grpc+tls://host:port`; port 0 leaves the choice to the system.
+	 * Without, whoever is to fetch something is told so by other means (`endpoints`).
+	 */
+	control?: string;
+	/** Whether Flight's `DoGet` sends data too, to clients that have no better way (the default). With `false`, Flight is control alone. */
+	inline?: boolean;
+	/**
+	 * Which data URIs Flight clients are told that do not ask for any: none (the default; nobody else's client trips over them), all
+	 * (`"combined"`), or the two halves that Arrow's example has (`"split"`). Our own clients always ask.
+	 */
+	locations?: "none" | "combined" | "split";
+	/** Whether Flight clients may upload datasets, and how those are kept; `false` unless said otherwise. */
+	uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
+	/**
+	 * Decides who a caller of Flight is: the name that tickets are bound to. Asked for every call that does not show a token which the server
+	 * itself handed out (Flight's handshake, or a call with basic credentials, gives one). What it throws refuses the caller, who is told its message. Without it
+	 * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
+	 */
+	authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;
+	/**
+	 * Answers what clients of Flight send in exchanges (`DoExchange`); without, there are none. Called once for each, it gives the
+	 * answers, and is asked for no more than the client takes.
+	 */
+	exchange?: Exchange;
+	/** The certificate and key, in PEM, of a `grpc+tls:` address, and of `tcp://…?tls=1`; with `clientRoots`, clients must show a certificate from there. */
+	tls?: {
+		certificate: string;
+		key: string;
+		clientRoots?: string;
+	};
+	/**
+	 * Where data is served: `shm:` (between processes of this user), `tcp://host:port` (in TLS with `?tls=1`), `ucx://host:port`; port 0 leaves
+	 * the choice to the system. `["shm:"]` unless said otherwise.
+	 */
+	data?: readonly string[];
+	/** How long a ticket can be redeemed, in milliseconds: 10 minutes unless said otherwise. */
+	ticketLife?: number;
+}
+/** What a caller of Flight shows. */
+export type Credentials = {
+	readonly kind: "none";
+} | {
+	readonly kind: "bearer";
+	readonly token: string;
+} | {
+	readonly kind: "basic";
+	readonly user: string;
+	readonly password: string;
+};
+/** How a dataset is kept. */
+export interface PutOptions {
+	/** The most memory that it may take, in bytes: 16 GiB unless said otherwise. It takes what it needs. */
+	memory?: number;
+	/** How far each client may lag behind: batches sent and not yet taken (64), and their bytes (256 MiB). */
+	queue?: {
+		batches?: number;
+		bytes?: number;
+	};
+	/** The schema, where there may be no batch to see it by; a function needs it. */
+	schema?: Schema;
+	/** Gives up; nothing is offered then that was not before. */
+	signal?: AbortSignal;
+}
 /**
  * What can be offered: batches; a function that makes them anew for each client; a publisher's topic. Async iterables are
  * read once, to their end.
@@ -417,6 +433,11 @@ export declare class Client {
 	read<T extends TypeMap = UnknownColumns>(info: FlightInfo | Uint8Array, options?: GetOptions): Transfer<T>;
 	/** Uploads batches under a name. Async iterables are read once, to their end, before the first is sent. */
 	put(name: string, what: Exclude<Offerable, Source | Publisher>, options?: PutOptions): Promise<void>;
+	/**
+	 * Sends batches, and fetches what the service answers them (`DoExchange`), both as fast as the other side takes them. It begins
+	 * when first asked for an answer. What the iterable throws ends the exchange for both. `schema` is needed where there may be no batch.
+	 */
+	exchange<T extends TypeMap = UnknownColumns>(what: Descriptor, batches: Exclude<Offerable, Source | Publisher>, options?: ReadOptions & Omit<PutOptions, "signal">): Transfer<T>;
 	/** Bytes that went over its connections to the service. */
 	bytes(): {
 		received: number;
