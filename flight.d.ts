@@ -200,7 +200,7 @@ export interface ServeOptions {
 	uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
 	/**
 	 * Decides who a caller of Flight is: the name that tickets are bound to. Asked for every call that does not show a token which the server
-	 * itself handed out (Flight's handshake, or a call with basic credentials, gives one). What it throws refuses the caller, who is told its message. Without it
+	 * itself handed out (Flight's handshake gives one). What it throws refuses the caller, who is told its message. Without it
 	 * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
 	 */
 	authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;
@@ -354,7 +354,7 @@ export interface ConnectOptions {
 		certificate?: string;
 		key?: string;
 	};
-	/** How long an answer may take, in milliseconds: 30 s unless said otherwise. */
+	/** How long an answer may take, of a stream the first, in milliseconds: 30 s unless said otherwise. */
 	deadline?: number;
 	/** Gives up connecting. */
 	signal?: AbortSignal;

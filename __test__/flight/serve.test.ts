@@ -358,3 +358,31 @@ describe("what is wrong is refused when it is asked for", () => {
     await server.close();
   });
 });
+
+test("a put that fails or is given up leaves no memory, and the signal ends it while it waits", async () => {
+  const { server, client } = await services.both({ uploads: true, data: [] });
+  const before = counters();
+  const broken = async function* () {
+    yield numbers(0);
+    throw new Error("no more");
+  };
+  await expect(server.put("it", broken())).rejects.toThrow("no more");
+  await expect(server.put("it", [numbers(0), batchOf(arrow, { x: samples(arrow).utf8 })])).rejects.toThrow();
+  const never = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) };
+  await expect(server.put("it", never, { signal: AbortSignal.timeout(50) })).rejects.toThrow(/timeout/);
+  await expect(client.put("it", broken())).rejects.toThrow("no more");
+  await until(() => counters().segments <= before.segments, "segments are as before");
+  expect(server.offers()).toEqual([]);
+});
+
+test("an upload that is given up on its way is not offered", async () => {
+  const { server, client } = await services.both({ uploads: true, data: [] });
+  const before = counters();
+  const giveUp = new AbortController();
+  const put = client.put("large", Array(16).fill(large(16 << 20)), { signal: giveUp.signal });
+  await until(() => client.bytes().sent > 1 << 20, "it is on its way");
+  giveUp.abort(new Error("not any more"));
+  await expect(put).rejects.toThrow("not any more");
+  await until(() => counters().segments <= before.segments, "segments are as before");
+  expect(server.offers()).toEqual([]);
+}, 60_000);

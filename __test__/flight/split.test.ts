@@ -14,17 +14,17 @@ afterEach(() => services.clear());
 /** A client that asks for the shape of Arrow's example: an endpoint with two locations, metadata and data. */
 async function askingForSplit(server: Server): Promise<Client> {
   const options = { headers: [], locations: "split", deadline: 10_000 };
-  const connected = await addon().connectFlight(server.control as string, options);
+  const cancel = new (addon().NativeCancellation)();
+  const connected = await addon().connectFlight(server.control as string, options, cancel);
   return new Client(server.control as string, connected.get(), undefined);
 }
 
-/** The halves of a server's URIs: their tags are those of the shape with two locations, which a client may ask for. */
+/** The halves of a server's URIs, each of the scheme that is asked for. */
 async function halves(server: Server, metadata: string, data: string) {
-  const client = await askingForSplit(server);
   const [name] = server.offers().map((offer) => offer.name);
-  const { split } = (await client.info(name)).endpoints[0];
-  const half = (scheme: string, like: string | undefined) => {
-    const tags = new URL(like as string).searchParams;
+  const like = server.endpoints(name).halves;
+  const half = (scheme: string, said: string | undefined) => {
+    const tags = new URL(said as string).searchParams;
     const uri = new URL(uriOf(server, scheme));
     uri.searchParams.delete("free_data");
     for (const [key, value] of tags) {
@@ -32,7 +32,7 @@ async function halves(server: Server, metadata: string, data: string) {
     }
     return uri.href;
   };
-  return { metadata: half(metadata, split?.[0]), data: half(data, split?.[1]) };
+  return { metadata: half(metadata, like?.metadata), data: half(data, like?.data) };
 }
 
 const pairs = DATA_WAYS.flatMap((metadata) => DATA_WAYS.map((data) => [metadata, data] as const));

@@ -5,7 +5,7 @@ import { arrow } from "../arrow-layer.js";
 import type { UnknownColumns } from "../columns.js";
 import { ArrowlaneError } from "../errors.js";
 import { addon } from "../native/addon.js";
-import type { NativeClient, NativeText } from "../native/binding.js";
+import type { NativeCancellation, NativeClient, NativeText } from "../native/binding.js";
 import { lane, native } from "../native/lane.js";
 import { checkObject, checkSignal, checkWhole } from "../options.js";
 import type { Origin } from "../origin.js";
@@ -26,7 +26,7 @@ export interface ConnectOptions {
   headers?: Readonly<Record<string, string>>;
   /** Whom to trust at a `grpc+tls:` address, in PEM (the system's roots unless said otherwise), and what to show there. */
   tls?: { roots?: string; serverName?: string; certificate?: string; key?: string };
-  /** How long an answer may take, in milliseconds: 30 s unless said otherwise. */
+  /** How long an answer may take, of a stream the first, in milliseconds: 30 s unless said otherwise. */
   deadline?: number;
   /** Gives up connecting. */
   signal?: AbortSignal;
@@ -98,21 +98,23 @@ export class Client {
 
   /** All that the service lists. */
   async list(options: { signal?: AbortSignal } = {}): Promise<FlightInfo[]> {
-    const text = await answer(this.#native.list(), options.signal);
+    const text = await answer((cancel) => this.#native.list(cancel), options.signal);
     return (JSON.parse(text) as RawInfo[]).map(infoFrom);
   }
 
   /** Where something is, and with which ticket it is read. `poll`: of a service that needs time, once it is known as a whole. */
   async info(what: Descriptor, options: { signal?: AbortSignal; poll?: boolean } = {}): Promise<FlightInfo> {
     const { path, command } = descriptor(what);
-    const text = await answer(this.#native.info(path, command, options.poll ?? false), options.signal);
+    const poll = options.poll ?? false;
+    const text = await answer((cancel) => this.#native.info(path, command, poll, cancel), options.signal);
     return infoFrom(JSON.parse(text) as RawInfo);
   }
 
   /** The schema of something, as Arrow's JSON. */
   async schema(what: Descriptor, options: { signal?: AbortSignal } = {}): Promise<JsonSchema> {
     const { path, command } = descriptor(what);
-    return JSON.parse(await answer(this.#native.schema(path, command), options.signal)) as JsonSchema;
+    const text = await answer((cancel) => this.#native.schema(path, command, cancel), options.signal);
+    return JSON.parse(text) as JsonSchema;
   }
 
   /**
@@ -149,10 +151,7 @@ export class Client {
     const staging = native(() => new (addon().NativeServer)(DEADLINE));
     try {
       const dataset = await filled(staging, name, what, options);
-      await answer(
-        native(() => this.#native.put([name], dataset)),
-        options.signal,
-      );
+      await answer((cancel) => this.#native.put([name], dataset, cancel), options.signal);
     } finally {
       staging.close();
     }
@@ -286,19 +285,31 @@ function checkWays({ via, metadata }: GetOptions): Ways {
   throw new ArrowlaneError("ERR_INVALID_ARGUMENT", `via must be of ${[...WAYS].join(", ")}`);
 }
 
-async function answer(call: Promise<NativeText>, signal: AbortSignal | undefined): Promise<string> {
-  checkSignal(signal);
-  const text = await waiting(unlessAborted(call, signal));
+async function answer(
+  call: (cancel: NativeCancellation) => Promise<NativeText>,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const text = await givenUp(call, signal);
   return native(() => text.get());
 }
 
-/** A call that is awaited keeps the process alive. */
-async function waiting<T>(call: Promise<T>): Promise<T> {
+/** What a call comes to. It keeps the process alive while it is awaited, and ends with the signal, here and at the service. */
+async function givenUp<T>(
+  call: (cancel: NativeCancellation) => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  checkSignal(signal);
+  signal?.throwIfAborted();
+  const cancel = new (addon().NativeCancellation)();
   lane().native.hold();
   try {
-    return await call;
+    return await unlessAborted(
+      native(() => call(cancel)),
+      signal,
+    );
   } finally {
     lane().native.letGo();
+    if (signal?.aborted) cancel.cancel();
   }
 }
 
@@ -318,7 +329,7 @@ export async function connect(uri: string, options: ConnectOptions = {}): Promis
   checkWhole("deadline", deadline, 1);
   checkSignal(signal);
   const { bearer, user, password } = credentials as { bearer?: string; user?: string; password?: string };
-  const call = addon().connectFlight(uri, {
+  const settings = {
     bearer,
     user,
     password,
@@ -329,8 +340,8 @@ export async function connect(uri: string, options: ConnectOptions = {}): Promis
     serverName: tls.serverName,
     certificate: tls.certificate,
     key: tls.key,
-  });
-  const connected = await waiting(unlessAborted(call, signal));
+  };
+  const connected = await givenUp((cancel) => addon().connectFlight(uri, settings, cancel), signal);
   return new Client(
     uri,
     native(() => connected.get()),

@@ -1,3 +1,4 @@
+import { unlessAborted } from "../aborted.js";
 import { arrow, hasArrow } from "../arrow-layer.js";
 import { Batch } from "../batch.js";
 import { ArrowlaneError } from "../errors.js";
@@ -22,4 +23,28 @@ export function each(
     "ERR_INVALID_ARGUMENT",
     "what is offered must be a batch, a table, bytes, an iterable of those, a function that makes one, or a publisher",
   );
+}
+
+/** @internal As {@link each}; ends with the signal's reason, also while the next one is waited for. */
+export async function* eachUntil(
+  what: Parameters<typeof each>[0],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Sendable, void, undefined> {
+  const all = each(what);
+  if (signal === undefined || !(Symbol.asyncIterator in all)) return yield* all;
+  const iterator = all[Symbol.asyncIterator]();
+  let left: "open" | "ended" | "waiting" = "open";
+  try {
+    for (;;) {
+      left = "waiting";
+      const next = await unlessAborted(iterator.next(), signal);
+      left = next.done ? "ended" : "open";
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    // One that is waited for may never come, and leaves when it does.
+    if (left === "waiting") void iterator.return?.()?.catch(() => {});
+    else if (left === "open") await iterator.return?.();
+  }
 }

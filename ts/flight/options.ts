@@ -23,7 +23,7 @@ export interface ServeOptions {
   uploads?: boolean | Pick<PutOptions, "memory" | "queue">;
   /**
    * Decides who a caller of Flight is: the name that tickets are bound to. Asked for every call that does not show a token which the server
-   * itself handed out (Flight's handshake, or a call with basic credentials, gives one). What it throws refuses the caller, who is told its message. Without it
+   * itself handed out (Flight's handshake gives one). What it throws refuses the caller, who is told its message. Without it
    * everybody is let in. Data URIs ask nobody: there the ticket is what counts.
    */
   authenticate?: (credentials: Credentials, peer: string) => string | Promise<string>;

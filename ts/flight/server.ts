@@ -13,7 +13,7 @@ import { schemaHandle } from "../schemas.js";
 import type { Sendable } from "../sending.js";
 import { Subscription } from "../subscription.js";
 import { answering } from "./exchange.js";
-import { each } from "./offerable.js";
+import { eachUntil } from "./offerable.js";
 import {
   type Credentials,
   checkName,
@@ -245,7 +245,7 @@ export class Server {
   offers(): Offer[] {
     return this.#native.offers().map(({ topic, schema, ...offer }) => ({
       name: offer.name,
-      kind: this.#sources.has(offer.name) ? "source" : topic ? "topic" : "dataset",
+      kind: !topic ? "dataset" : this.#sources.has(offer.name) ? "source" : "topic",
       schema: schema === undefined ? undefined : (JSON.parse(schema) as JsonSchema),
       rows: offer.rows,
       bytes: offer.bytes,
@@ -296,10 +296,13 @@ export async function filled(
       const handle = schemaHandle(arrow().schemaToJson(schema), schema);
       native(() => lane().native.expectSchema(id, handle));
     }
-    for await (const one of each(what)) {
-      signal?.throwIfAborted();
-      await outbox.send(one, { signal });
-      if (delivered) (one as Batch).dispose();
+    for await (const one of eachUntil(what, signal)) {
+      try {
+        signal?.throwIfAborted();
+        await outbox.send(one, { signal });
+      } finally {
+        if (delivered) (one as Batch).dispose();
+      }
     }
     return native(() => lane().native.finishDataset(id));
   } catch (error) {

@@ -4,7 +4,7 @@ import { type Publisher, publishUnlisted } from "../publisher.js";
 import type { Sendable } from "../sending.js";
 import type { SubscriberStream } from "../subscriber-stream.js";
 import { Subscription } from "../subscription.js";
-import { each } from "./offerable.js";
+import { eachUntil } from "./offerable.js";
 import { Transfer } from "./transfer.js";
 
 /** Makes the batches of a dataset anew for each client that fetches it. */
@@ -26,6 +26,9 @@ interface SourceOptions {
   /** There is one client, who comes soon or never; called when it was served. */
   served?: () => void;
 }
+
+/** The longest time that a timer knows, in milliseconds: 24 days. Tickets that are good for longer end with their source then. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** So long the one client of a source has to come, in milliseconds. */
 const SOON = 60_000;
@@ -67,7 +70,7 @@ export class OfferedSource {
     };
     clearTimeout(this.#tickets);
     if (life <= 0) over();
-    else this.#tickets = setTimeout(over, life).unref();
+    else this.#tickets = setTimeout(over, Math.min(life, LONGEST_TIMER)).unref();
   }
 
   #closeIfIdle(): void {
@@ -77,15 +80,23 @@ export class OfferedSource {
   /** What goes wrong ends this client's stream, and nobody else's. */
   async #serve(name: string, stream: SubscriberStream): Promise<void> {
     this.#serving++;
+    // Who left is told by a send at times, before the stream is.
+    let left = () => stream.hasLeft;
     try {
       const made = await this.#make({ signal: stream.signal });
       const delivered = made instanceof Transfer || made instanceof Subscription;
-      for await (const one of each(made)) {
-        await stream.send(one, { signal: stream.signal });
-        if (delivered) (one as Batch).dispose();
+      for await (const one of eachUntil(made, stream.signal)) {
+        try {
+          await stream.send(one, { signal: stream.signal });
+        } catch (error) {
+          if ((error as { code?: unknown }).code === "ERR_CLOSED") left = () => true;
+          throw error;
+        } finally {
+          if (delivered) (one as Batch).dispose();
+        }
       }
     } catch (error) {
-      if (!stream.hasLeft) {
+      if (!left()) {
         stream.fail(error);
         sourceFailed(name, error);
       }

@@ -117,12 +117,7 @@ impl GrpcEndpoint {
         runtime: Handle,
         fill: impl FnOnce(Arc<Arrivals>) -> F + Send + 'static,
     ) -> std::result::Result<Self, TransportError> {
-        Self::made(runtime, move |_, cancel, arrivals| async move {
-            tokio::select! {
-                end = fill(arrivals) => end,
-                () = cancel.cancelled() => Ok(()),
-            }
-        })
+        Self::made(runtime, move |_, _, arrivals| fill(arrivals))
     }
 
     fn made<F: Future<Output = Result<()>> + Send + 'static>(
@@ -137,8 +132,12 @@ impl GrpcEndpoint {
         let begin = move |ticket| {
             let mut filling = Filling { arrivals: there, end: None };
             drop(runtime.spawn(async move {
-                let end = fill(ticket, theirs, Arc::clone(&filling.arrivals)).await;
-                filling.end.replace(end);
+                let fill = fill(ticket, theirs.clone(), Arc::clone(&filling.arrivals));
+                tokio::select! {
+                    end = fill => drop(filling.end.replace(end)),
+                    // Nobody reads any more, so there may never be room.
+                    () = theirs.cancelled() => {}
+                }
             }));
         };
         Ok(Self { begin: Some(Box::new(begin)), cancel, arrivals, greeted: false, serial: Serial(0) })

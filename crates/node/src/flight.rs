@@ -1,11 +1,11 @@
 //! Flight, as JavaScript drives it: a service beside a data server, and clients.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arrowlane_files::json::schema_to_json;
 use arrowlane_flight::{
-    CallOptions, Client, ClientOptions, ClientTls, Credentials, Denied, Descriptor, GrpcEndpoint, Identity, Locations,
-    Runtime, Server as Service, ServerOptions, ServerTls, Shelf,
+    Client, ClientOptions, ClientTls, Credentials, Denied, Descriptor, GrpcEndpoint, Identity, Locations,
+    Server as Service, ServerOptions, ServerTls, Shelf,
 };
 use arrowlane_plane::server::DatasetOptions;
 use napi::{Env, ScopedTask, bindgen_prelude::*};
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     authenticate::{Hook, Question},
+    call::{NativeCancellation, promised},
     error::{CodedError, Result, coded, node, plane, stale},
     exchange::{Begun, exchanger},
     flight_info::describe,
@@ -155,38 +156,14 @@ impl NativeControl {
 
     /// Takes nothing new, and lets what runs end for so many milliseconds.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn close(&self, grace: f64) -> AsyncTask<CallTask> {
+    pub fn close<'env>(&self, env: &'env Env, grace: f64) -> Result<Object<'env>> {
         let service = Arc::clone(&self.service);
         let grace = Duration::from_secs_f64(grace.max(0.0) / 1000.0);
-        CallTask::of(move || async move {
+        let close = move || async move {
             service.close(grace).await;
             Ok(String::new())
-        })
-    }
-}
-
-/// A call that ends in a text, made on Flight's threads; one of libuv's waits for it.
-pub struct CallTask(Option<Box<dyn FnOnce() -> Outcome<String> + Send>>);
-
-impl CallTask {
-    fn of<F: Future<Output = Outcome<String>>>(call: impl FnOnce() -> F + Send + 'static) -> AsyncTask<Self> {
-        AsyncTask::new(Self(Some(Box::new(move || {
-            let runtime = Runtime::shared().map_err(|error| coded("ERR_RUNTIME", &error))?;
-            runtime.block_on(call())
-        }))))
-    }
-}
-
-impl<'task> ScopedTask<'task> for CallTask {
-    type Output = Outcome<String>;
-    type JsValue = NativeText;
-
-    fn compute(&mut self) -> napi::Result<Self::Output> {
-        Ok(self.0.take().map_or_else(|| Err(stale("call")), |call| call()))
-    }
-
-    fn resolve(&mut self, _env: &'task Env, text: Self::Output) -> napi::Result<NativeText> {
-        Ok(NativeText::of(text))
+        };
+        promised(env, close, NativeText::of)
     }
 }
 
@@ -227,32 +204,14 @@ impl NativeClientResult {
     }
 }
 
-pub struct ClientTask {
-    uri: String,
-    options: ClientOptions,
-}
-
-impl<'task> ScopedTask<'task> for ClientTask {
-    type Output = Outcome<Client>;
-    type JsValue = NativeClientResult;
-
-    fn compute(&mut self) -> napi::Result<Self::Output> {
-        let options = self.options.clone();
-        let connect = || {
-            let runtime = Runtime::shared()?;
-            runtime.block_on(Client::connect(&self.uri, options, &CallOptions::default()))
-        };
-        Ok(connect().map_err(flight))
-    }
-
-    fn resolve(&mut self, _env: &'task Env, client: Self::Output) -> napi::Result<NativeClientResult> {
-        Ok(NativeClientResult { client: Some(client) })
-    }
-}
-
 /// Connects to a Flight service.
 #[napi(ts_return_type = "Promise<NativeClientResult>")]
-pub fn connect_flight(uri: String, options: NativeClientOptions) -> AsyncTask<ClientTask> {
+pub fn connect_flight<'env>(
+    env: &'env Env,
+    uri: String,
+    options: NativeClientOptions,
+    cancel: &NativeCancellation,
+) -> Result<Object<'env>> {
     let bytes = |pem: Option<String>| pem.map(String::into_bytes);
     let credentials = match (options.bearer, options.user) {
         (Some(token), _) => Credentials::Bearer(token),
@@ -276,7 +235,9 @@ pub fn connect_flight(uri: String, options: NativeClientOptions) -> AsyncTask<Cl
         deadline: Duration::from_secs_f64(options.deadline.max(1.0) / 1000.0),
         ..ClientOptions::default()
     };
-    AsyncTask::new(ClientTask { uri, options })
+    let call = cancel.options();
+    let connect = move || async move { Client::connect(&uri, options, &call).await.map_err(flight) };
+    promised(env, connect, |client| NativeClientResult { client: Some(client) })
 }
 
 pub(crate) fn descriptor(path: Option<Vec<String>>, command: Option<Uint8Array>) -> Descriptor {
@@ -290,34 +251,49 @@ pub(crate) fn descriptor(path: Option<Vec<String>>, command: Option<Uint8Array>)
 impl NativeClient {
     /// All that the service lists, as JSON.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn list(&self) -> AsyncTask<CallTask> {
-        let client = self.client.clone();
-        CallTask::of(move || async move {
-            let infos = client.list(&CallOptions::default()).await.map_err(flight)?;
+    pub fn list<'env>(&self, env: &'env Env, cancel: &NativeCancellation) -> Result<Object<'env>> {
+        let (client, options) = (self.client.clone(), cancel.options());
+        let list = move || async move {
+            let infos = client.list(&options).await.map_err(flight)?;
             Ok(Value::from(infos.iter().map(describe).collect::<Vec<_>>()).to_string())
-        })
+        };
+        promised(env, list, NativeText::of)
     }
 
     /// Where something is, and with which ticket it is read, as JSON; `poll`: asks until that is known as a whole.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn info(&self, path: Option<Vec<String>>, command: Option<Uint8Array>, poll: bool) -> AsyncTask<CallTask> {
-        let (client, descriptor) = (self.client.clone(), descriptor(path, command));
-        CallTask::of(move || async move {
-            let options = CallOptions::default();
+    pub fn info<'env>(
+        &self,
+        env: &'env Env,
+        path: Option<Vec<String>>,
+        command: Option<Uint8Array>,
+        poll: bool,
+        cancel: &NativeCancellation,
+    ) -> Result<Object<'env>> {
+        let (client, options, descriptor) = (self.client.clone(), cancel.options(), descriptor(path, command));
+        let ask = move || async move {
             let info =
                 if poll { client.poll(&descriptor, &options).await } else { client.info(&descriptor, &options).await };
             Ok(describe(&info.map_err(flight)?).to_string())
-        })
+        };
+        promised(env, ask, NativeText::of)
     }
 
     /// The schema of something, as JSON.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn schema(&self, path: Option<Vec<String>>, command: Option<Uint8Array>) -> AsyncTask<CallTask> {
-        let (client, descriptor) = (self.client.clone(), descriptor(path, command));
-        CallTask::of(move || async move {
-            let schema = client.schema(&descriptor, &CallOptions::default()).await.map_err(flight)?;
+    pub fn schema<'env>(
+        &self,
+        env: &'env Env,
+        path: Option<Vec<String>>,
+        command: Option<Uint8Array>,
+        cancel: &NativeCancellation,
+    ) -> Result<Object<'env>> {
+        let (client, options, descriptor) = (self.client.clone(), cancel.options(), descriptor(path, command));
+        let ask = move || async move {
+            let schema = client.schema(&descriptor, &options).await.map_err(flight)?;
             Ok(schema_to_json(&schema).to_string())
-        })
+        };
+        promised(env, ask, NativeText::of)
     }
 
     /// A stream of `DoGet`, to subscribe over; the ticket begins it.
@@ -341,12 +317,17 @@ impl NativeClient {
 
     /// Uploads a dataset under a name; the object is empty then.
     #[napi(ts_return_type = "Promise<NativeText>")]
-    pub fn put(&self, path: Vec<String>, dataset: &mut NativeDataset) -> Result<AsyncTask<CallTask>> {
-        let (client, dataset) = (self.client.clone(), dataset.finished()?);
-        Ok(CallTask::of(move || async move {
+    pub fn put<'env>(
+        &self,
+        env: &'env Env,
+        path: Vec<String>,
+        dataset: &mut NativeDataset,
+        cancel: &NativeCancellation,
+    ) -> Result<Object<'env>> {
+        let (client, options, dataset) = (self.client.clone(), cancel.options(), dataset.finished()?);
+        let put = move || async move {
             let descriptor = Descriptor::Path(path);
             let schema = Arc::clone(dataset.schema());
-            let options = CallOptions::default();
             let mut upload = client.put(&descriptor, schema, &options).await.map_err(flight)?;
             for index in 0..dataset.batches() {
                 let batch = dataset.batch(index).map_err(plane)?;
@@ -354,7 +335,8 @@ impl NativeClient {
             }
             upload.finish().await.map_err(flight)?;
             Ok(String::new())
-        }))
+        };
+        promised(env, put, NativeText::of)
     }
 
     /// Bytes that went over its connections: received, sent.

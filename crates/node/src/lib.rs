@@ -15,6 +15,7 @@
 
 mod arrays;
 mod authenticate;
+mod call;
 mod calls;
 mod cell;
 mod error;

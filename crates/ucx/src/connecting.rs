@@ -116,14 +116,25 @@ impl Connecting {
         TransportError::TimedOut { peer: self.peer.clone(), after: self.after }
     }
 
+    /// The next address that can be tried; the error of the last one that could not be, where none is left.
     fn next(&mut self) -> Result<Option<Connection>, TransportError> {
-        let Some(address) = self.others.pop_front() else { return Ok(None) };
+        let mut failure = None;
+        while let Some(address) = self.others.pop_front() {
+            match self.begin(address) {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    fn begin(&self, address: SocketAddr) -> Result<Connection, TransportError> {
         let context: Arc<Context> = Context::shared(self.library, Reach::of(address.ip()), Long::Pieces, self.devices)?;
         let mut connection = Connection::connect(&context, address)?;
         // Who offers one device is one of us.
         connection.knows_end = self.devices == Devices::One;
         watch(&self.both, connection.worker.descriptor())?;
-        Ok(Some(connection))
+        Ok(connection)
     }
 }
 

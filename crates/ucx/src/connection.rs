@@ -23,6 +23,14 @@ pub(crate) struct Connection {
     pub(crate) knows_end: bool,
 }
 
+/// Why a request to connect was not accepted.
+pub(crate) enum Unaccepted {
+    /// It is there still, to be turned away.
+    Kept(TransportError),
+    /// It was used up.
+    Gone(TransportError),
+}
+
 // SAFETY: the endpoint is its worker's, and goes with it wherever it is used.
 unsafe impl Send for Connection {}
 
@@ -30,7 +38,7 @@ impl Connection {
     /// Starts to connect. Whether that works shows later.
     pub(crate) fn connect(context: &Arc<Context>, address: SocketAddr) -> Result<Self, TransportError> {
         let address = Address::from(address);
-        let connection = Self::new(context, |params| {
+        let connection = Self::new(Worker::new(context)?, |params| {
             params.field_mask |= u64::from(ucx::UCP_EP_PARAM_FIELD_FLAGS | ucx::UCP_EP_PARAM_FIELD_SOCK_ADDR);
             params.flags = ucx::UCP_EP_PARAMS_FLAGS_CLIENT_SERVER | ucx::UCP_EP_PARAMS_FLAGS_SEND_CLIENT_ID;
             params.sockaddr = address.as_ucx();
@@ -40,7 +48,7 @@ impl Connection {
     }
 
     /// Answers a request to connect to a listener of `context`. Once there is a worker for it, it is used up in any case.
-    pub(crate) fn accept(context: &Arc<Context>, request: ucx::ucp_conn_request_h) -> Result<Self, TransportError> {
+    pub(crate) fn accept(context: &Arc<Context>, request: ucx::ucp_conn_request_h) -> Result<Self, Unaccepted> {
         // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
         let mut attributes: ucx::ucp_conn_request_attr_t = unsafe { zeroed() };
         attributes.field_mask = u64::from(ucx::UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ID);
@@ -49,15 +57,16 @@ impl Connection {
         let client = Some(attributes.client_id).filter(|_| status == ucx::UCS_OK);
         let same = client.is_some_and(|client| context.is_release_of(client));
         let long = if same { Long::Announced } else { Long::Pieces };
-        let context = &Context::shared(context.library, context.reach, long, Devices::of(client))?;
-        Self::new(context, |params| {
+        let context = Context::shared(context.library, context.reach, long, Devices::of(client));
+        let worker = context.and_then(|context| Worker::new(&context)).map_err(Unaccepted::Kept)?;
+        let made = Self::new(worker, |params| {
             params.field_mask |= u64::from(ucx::UCP_EP_PARAM_FIELD_CONN_REQUEST);
             params.conn_request = request;
-        })
+        });
+        made.map_err(Unaccepted::Gone)
     }
 
-    fn new(context: &Arc<Context>, set: impl FnOnce(&mut ucx::ucp_ep_params_t)) -> Result<Self, TransportError> {
-        let worker = Worker::new(context)?;
+    fn new(worker: Worker, set: impl FnOnce(&mut ucx::ucp_ep_params_t)) -> Result<Self, TransportError> {
         // SAFETY: all zeros is a valid value of this C struct; the mask says which fields count.
         let mut params: ucx::ucp_ep_params_t = unsafe { zeroed() };
         params.field_mask = u64::from(ucx::UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | ucx::UCP_EP_PARAM_FIELD_ERR_HANDLER);

@@ -11,14 +11,11 @@ use crate::{
     connecting::{Connecting, Standing},
     connection::Connection,
     ending, is_end,
-    shared::{Arrival, Arrivals, Buffer, Stage},
+    shared::{Arrival, Arrivals, Buffer, EACH, Stage},
 };
 
 /// While so many bytes wait to be taken, sending reads no more of what comes.
 const ENOUGH: usize = 4 << 20;
-
-/// What a message costs of the budget beside its bytes.
-const EACH: usize = 64;
 
 /// One end of a connection over UCX. Made by [`UcxTransport`](crate::UcxTransport) and [`UcxListener`](crate::UcxListener).
 ///
@@ -166,6 +163,7 @@ impl Arrivals {
         }
         let arrival = self.queue.pop_front()?;
         self.first += 1;
+        self.cost = self.cost.saturating_sub(arrival.length.saturating_add(EACH));
         if self.begun > 0 {
             self.begun -= 1;
             self.bytes -= arrival.length;

@@ -12,7 +12,8 @@
 //! | `ending` | connections that were dropped, until the peer has everything |
 //! | `descriptors`, `fence` | how many connections a process can have; what keeps their descriptors apart |
 //!
-//! There is one UCX in a process, and at most two contexts: one that uses the loopback interface alone, for addresses on it, and one for all others. Each
+//! There is one UCX in a process, and a context for each way of using it that is asked for (`context`): of the loopback interface alone, for addresses on it, or of all; over one
+//! device or all; with long messages announced or in pieces. Each
 //! connection has a worker of its own, on both sides, as tags are matched by worker.
 //!
 //! **Trust.** Whoever can open a TCP connection to a port of UCX's can crash the process; nothing on it is authenticated or encrypted. What a peer says *in* the

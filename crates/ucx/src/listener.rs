@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::{
     UcxEndpoint,
-    connection::{Address, Connection},
+    connection::{Address, Connection, Unaccepted},
     context::{Context, DEVICES, Devices, Long, Reach},
     fence,
     result::check,
@@ -76,6 +76,7 @@ impl UcxListener {
     }
 
     fn reject(&self, request: &Handle<ucx::ucp_conn_request>) {
+        let _fence = fence::changing(self.worker.library());
         // SAFETY: the request is this listener's, and is used once.
         unsafe { (self.worker.library().ucp.ucp_listener_reject)(self.raw, request.0.as_ptr()) };
     }
@@ -110,7 +111,14 @@ impl Listener for UcxListener {
             if let Some(request) = request {
                 // There may be more, and whoever waits for the descriptor is to come back for them.
                 self.worker.signal();
-                let connection = Connection::accept(&self.worker.context, request.0.as_ptr())?;
+                let connection = match Connection::accept(&self.worker.context, request.0.as_ptr()) {
+                    Ok(connection) => connection,
+                    Err(Unaccepted::Kept(error)) => {
+                        self.reject(&request);
+                        return Err(error);
+                    }
+                    Err(Unaccepted::Gone(error)) => return Err(error),
+                };
                 return Ok(Some(Box::new(UcxEndpoint::new(connection, None))));
             }
             if !self.worker.progress() && self.requests.lock().is_empty() && self.worker.arm()? {

@@ -6,13 +6,15 @@ use arrowlane_transport::frame::MAX_PAYLOAD;
 use arrowlane_ucx_sys::bindings::{self as ucx, ucs_status_ptr_t, ucs_status_t};
 
 use crate::{
-    shared::{Arrival, Buffer, Shared, Stage},
+    shared::{Arrival, Buffer, EACH, Shared, Stage},
     worker::handle,
 };
 
 impl Shared {
     fn arrived(&self, tag: Option<u64>, length: usize, stage: Stage) {
-        self.arrivals.lock().queue.push_back(Arrival { tag, length, stage });
+        let mut arrivals = self.arrivals.lock();
+        arrivals.cost = arrivals.cost.saturating_add(length.saturating_add(EACH));
+        arrivals.queue.push_back(Arrival { tag, length, stage });
     }
 
     /// Notes all tagged messages that UCX has, without receiving them.

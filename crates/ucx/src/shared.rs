@@ -51,7 +51,6 @@ pub(crate) struct Shared {
     /// Sends that are not done, but for the end.
     outgoing: AtomicUsize,
     pub(crate) stands: Mutex<bool>,
-    pub(crate) end_seen: Mutex<bool>,
     end_taken: Mutex<bool>,
 }
 
@@ -65,7 +64,12 @@ pub(crate) struct Arrivals {
     pub(crate) bytes: usize,
     /// How many of the queue, from its front, are begun.
     pub(crate) begun: usize,
+    /// What the queue costs: bytes, and [`EACH`] for every message.
+    pub(crate) cost: usize,
 }
+
+/// What a message costs of a budget beside its bytes.
+pub(crate) const EACH: usize = 64;
 
 /// So many bytes are received ahead of what was taken; one message of any size, always.
 const AHEAD: usize = 64 << 20;
@@ -173,7 +177,6 @@ impl Shared {
             bodies: AtomicUsize::new(0),
             outgoing: AtomicUsize::new(0),
             stands: Mutex::new(false),
-            end_seen: Mutex::new(false),
             end_taken: Mutex::new(false),
         }
     }
@@ -287,9 +290,9 @@ impl Shared {
         *self.end_taken.lock()
     }
 
-    /// Bytes of messages that arrived, or are announced, and were not taken.
+    /// What messages cost that arrived, or are announced, and were not taken.
     pub(crate) fn waiting(&self) -> usize {
-        self.arrivals.lock().queue.iter().map(|arrival| arrival.length).sum()
+        self.arrivals.lock().cost
     }
 
     /// Whether anything at all is not done.

@@ -294,18 +294,15 @@ impl Worker {
         }
     }
 
-    /// Lets everything go that arrived; whether the peer's end was among it.
+    /// Lets everything go that arrived.
     pub(crate) fn discard_all(&self) {
         let arrivals = {
             let mut arrivals = self.shared.arrivals.lock();
             arrivals.first += arrivals.queue.len() as u64;
-            (arrivals.begun, arrivals.bytes) = (0, 0);
+            (arrivals.begun, arrivals.bytes, arrivals.cost) = (0, 0, 0);
             std::mem::take(&mut arrivals.queue)
         };
         for arrival in arrivals {
-            if crate::is_end(&arrival) {
-                *self.shared.end_seen.lock() = true;
-            }
             self.discard(arrival.stage);
         }
     }

@@ -13,7 +13,7 @@ use crate::{FlightError, Result};
 /// What one call may take.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
-    /// For the whole call, of streams too. The service is told. Without, the client's `deadline` is for each answer.
+    /// For the whole call, of streams too. The service is told. Without, the client's `deadline` is for each answer, of a stream for the first.
     pub deadline: Option<Duration>,
     /// Ends the call. Never cancelled unless somebody keeps a clone of it and does.
     pub cancel: CancellationToken,
@@ -39,6 +39,11 @@ impl Call {
     /// What is left until the deadline that the caller gave.
     pub fn left(&self) -> Option<Duration> {
         self.end.map(|(end, _)| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// From now on the service may say nothing for as long as the deadline allows.
+    pub fn wait_for_ever(&mut self) {
+        self.patience = Duration::MAX;
     }
 
     /// Waits for an answer, or for a reason not to.

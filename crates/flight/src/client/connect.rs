@@ -15,8 +15,11 @@ use tonic::{Code, Request};
 use super::call::Call;
 use super::{CallOptions, Client, ClientOptions, Failure};
 use crate::counted::Counted;
-use crate::server::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
+use crate::server::{FRAME, STREAM_WINDOW};
 use crate::{ByteCounts, ControlUri, Credentials, FlightError, Result};
+
+/// What may be under way unread over all streams: so much that those that nobody reads do not stop the others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// A channel whose bytes are counted. It is made again when it breaks.
 pub(super) async fn channel(uri: &str, options: &ClientOptions, counts: ByteCounts) -> Result<Channel, Failure> {

@@ -65,7 +65,7 @@ impl Publisher {
             });
             state.clock.take().inspect(|clock| clock.forget(&lane));
             state.retiring.clear();
-            lane.emit(self.id, Event::Closed);
+            lane.announce(self.id, Event::Closed);
             lane.remove(self.id);
         }
     }

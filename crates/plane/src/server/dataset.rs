@@ -34,6 +34,7 @@ pub struct DatasetBuilder {
     batches: Vec<Outgoing>,
     rows: u64,
     bytes: u64,
+    finished: bool,
 }
 
 /// Batches of one schema, in an order. They lie where processes of this machine can be lent them, and are sent to
@@ -67,7 +68,7 @@ impl DatasetBuilder {
             ..PublisherOptions::default()
         };
         let publisher = Publisher::start(Publisher::prepare_unlisted(&name, options)?, lane.lane())?;
-        Ok(Self { lane, publisher, schema: None, batches: Vec::new(), rows: 0, bytes: 0 })
+        Ok(Self { lane, publisher, schema: None, batches: Vec::new(), rows: 0, bytes: 0, finished: false })
     }
 
     /// The publisher in whose memory the batches lie: blocks of [`push_outgoing`](Self::push_outgoing) come from there.
@@ -124,12 +125,23 @@ impl DatasetBuilder {
     ///
     /// # Errors
     /// When no schema was ever given.
-    pub fn finish(self) -> Result<Arc<Dataset>, PlaneError> {
-        let Self { lane, publisher, schema, batches, rows, bytes } = self;
+    pub fn finish(mut self) -> Result<Arc<Dataset>, PlaneError> {
+        let schema = self.schema.take();
         let schema = schema.ok_or_else(|| PlaneError::SchemaMismatch("it has neither a schema nor a batch".into()))?;
-        let content = Arc::new(Content { schema, batches });
-        let feeder = Feeder::start(Arc::clone(&content), Arc::clone(&publisher), lane);
-        Ok(Arc::new(Dataset { content, publisher, feeder, rows, bytes }))
+        let content = Arc::new(Content { schema, batches: std::mem::take(&mut self.batches) });
+        self.finished = true;
+        let publisher = Arc::clone(&self.publisher);
+        let feeder = Feeder::start(Arc::clone(&content), Arc::clone(&publisher), self.lane);
+        Ok(Arc::new(Dataset { content, publisher, feeder, rows: self.rows, bytes: self.bytes }))
+    }
+}
+
+impl Drop for DatasetBuilder {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Its lane knows it still, and nobody else will ever close it.
+            self.publisher.give_up();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{LINK, Origin, Subscription, SubscriptionOptions};
 use crate::{
     Lane, PlaneError,
     link::{Link, Wire},
+    topic::GRPC,
 };
 
 /// Beats without a sign of life, after which a server is taken for dead: one that beats as well, and one that does not.
@@ -98,7 +99,8 @@ impl Subscription {
         let Origin::Server(_) = &self.origin else { return };
         let mut state = self.state.lock();
         let Some(link) = state.link.clone() else { return };
-        if state.ended || state.paused {
+        // Whether a service of Flight lives, its own connection finds out.
+        if state.ended || state.paused || state.via == GRPC {
             return;
         }
         state.silence += 1;
