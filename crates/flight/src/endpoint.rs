@@ -77,6 +77,8 @@ impl GrpcEndpoint {
                 true => client.get_metadata(ticket, &options).await?,
                 false => client.get(ticket, &options).await?,
             };
+            // Topics may be silent.
+            get.wait_for_ever();
             if let Some(schema) = get.take_schema_message() {
                 arrivals.put(schema).await;
             }

@@ -13,7 +13,7 @@ use crate::{FlightError, Result};
 /// What one call may take.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
-    /// For the whole call, of streams too. The service is told. Without, the client's `deadline` is for each answer, of a stream for the first.
+    /// For the whole call, of streams too. The service is told. Without, the client's `deadline` is for each answer.
     pub deadline: Option<Duration>,
     /// Ends the call. Never cancelled unless somebody keeps a clone of it and does.
     pub cancel: CancellationToken,

@@ -56,8 +56,6 @@ impl Get {
         let response = call.run(async { respond(&mut channel, request).await }).await?;
         let mut answers = Answers::new(call, response, limits);
         let first = answers.next().await?;
-        // From here on the connection's keep-alive notices a service that is gone: one that has nothing to say may be silent.
-        answers.call.wait_for_ever();
         let decoder = BatchDecoder::new(limits.message as u64);
         let mut get = Self { answers, schema_message: None, schema: None, decoder, _runtime: client.runtime.clone() };
         if let Some(first) = first {
@@ -65,6 +63,12 @@ impl Get {
             get.schema_message = Some(first);
         }
         Ok(get)
+    }
+
+    /// From now on the service may say nothing for as long as the call's own deadline allows: the connection's keep-alive notices one that
+    /// is gone.
+    pub(crate) fn wait_for_ever(&mut self) {
+        self.answers.call.wait_for_ever();
     }
 
     /// The schema; `None` where the service sent nothing at all.
