@@ -63,6 +63,28 @@ describePeers("pyarrow.flight's client", () => {
     }
   });
 
+  test("exchanges batches, each answered before the next is sent", async () => {
+    const names: string[] = [];
+    const server = await serving([], {
+      exchange: async function* (batches, { name }) {
+        names.push(name);
+        for await (const batch of batches) {
+          yield batch;
+          batch.dispose();
+        }
+      },
+    });
+    for (const [name, rows] of [
+      ["numbers", 5000],
+      ["every", 101],
+      ["no-buffers", undefined],
+    ] as const) {
+      const told = await peers.peer<Rows>("flight", "exchange", server.control as string, name);
+      expect(told.rows).toEqual(rows ?? expect.any(Number));
+      expect(names.pop()).toBe(`echo/${name}`);
+    }
+  });
+
   test("comes over TLS", async () => {
     const [pem, key] = certificate(peers.folder);
     const tls = { certificate: readFileSync(pem, "utf8"), key: readFileSync(key, "utf8") };

@@ -32,6 +32,15 @@ describePeers("a server of pyarrow.flight's", () => {
     expect(command.rows).toBe(5000);
   });
 
+  test("answers an exchange", async () => {
+    const { client } = await connected("plain");
+    for (const name of ["numbers", "every", "replaced", "zero-rows"]) {
+      const answers = client.exchange("echo", client.get(name));
+      const fetched = await peers.isTheDataset(name, answers);
+      expect([fetched.rows > 0, answers.via]).toEqual([true, "grpc"]);
+    }
+  });
+
   test("every dataset comes whole: dictionaries, nested types, nothing, compressed bodies", async () => {
     const { client } = await connected("plain");
     const cases = [

@@ -99,10 +99,26 @@ def example(client, name):
     return reader.counts
 
 
+def exchange(client, name):
+    """Sends a dataset to who echoes it: an answer to each batch comes before the next batch goes."""
+    schema, batches, _ = samples.dataset(name)
+    writer, reader = client.do_exchange(flight.FlightDescriptor.for_path("echo", name), OPTIONS)
+    answers = []
+    with writer:
+        writer.begin(schema)
+        for batch in batches:
+            writer.write_batch(batch)
+            answers.append(reader.read_chunk().data)
+        writer.done_writing()
+        answers += [chunk.data for chunk in reader]
+        samples.same(name, reader.schema, answers)
+    return {"rows": sum(batch.num_rows for batch in answers)}
+
+
 def run(what, uri, *more):
     arguments = {}
     if what == "whole" and more:
         arguments["tls_root_certs"] = open(more[0], "rb").read()
         more = ()
     with flight.connect(uri, **arguments) as client:
-        return {"whole": whole, "get": get, "refused": refused, "example": example}[what](client, *more)
+        return {"whole": whole, "get": get, "refused": refused, "example": example, "exchange": exchange}[what](client, *more)

@@ -58,6 +58,12 @@ class Server(flight.FlightServerBase):
         # Not a GeneratorStream, which leaves dictionaries out.
         return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, batches), options=options)
 
+    def do_exchange(self, context, descriptor, reader, writer):
+        schema = reader.schema
+        writer.begin(schema)
+        for chunk in reader:
+            writer.write_batch(chunk.data)
+
     def do_put(self, context, descriptor, reader, writer):
         name = descriptor.path[0].decode()
         self.uploaded[name] = reader.read_all()
