@@ -313,7 +313,7 @@ export class Subscription<T extends TypeMap = UnknownColumns> implements AsyncIt
   async #ask({ uris, ticket, tls, open }: Origin, options: NativeSubscriptionOptions): Promise<void> {
     const connection =
       (await open?.()) ?? (await lane().native.openConnection([...uris], tls?.roots, tls?.serverName));
-    if (this.#ended) return;
+    if (this.#ended) return connection.close();
     this.#begun(native(() => lane().native.subscribeOver(connection, ticket, this.topic, options)));
     lane().stirred();
   }

@@ -117,6 +117,7 @@ describe("an exchange", () => {
 
   test("that the client gives up ends on both sides", async () => {
     let server: "running" | "ended" | unknown = "running";
+    let gone: AbortSignal | undefined;
     const { client } = await exchanging(async function* (batches, { signal }) {
       try {
         for await (const batch of batches) {
@@ -126,7 +127,8 @@ describe("an exchange", () => {
       } catch (error) {
         server = error;
       } finally {
-        if (server === "running") server = signal.aborted ? "ended" : "running";
+        if (server === "running") server = "ended";
+        gone = signal;
       }
     });
     let returned = false;
@@ -140,7 +142,8 @@ describe("an exchange", () => {
     const answers = client.exchange("echo", source);
     (await answers.next()).value?.dispose();
     answers.close();
-    await until(() => returned && server !== "running", "both have ended");
+    await until(() => returned, "the source has ended");
+    await until(() => server !== "running" && gone?.aborted === true, "the server's side has ended");
   });
 
   test("that fails says why", async () => {
@@ -175,6 +178,19 @@ describe("an exchange", () => {
     const { client } = await services.both({ data: [] });
     expect(await codeOf(values(client.exchange("echo", [numbers(0)])))).toBe("ERR_UNSUPPORTED");
     expect(await codeOf(services.serve({ exchange: 7 as never }))).toBe("ERR_INVALID_ARGUMENT");
+  });
+
+  test("whose question is not read, or not sent, ends with the answer", async () => {
+    const { client } = await exchanging(() => [numbers(7)]);
+    for (let i = 0; i < 20; i++) {
+      const never = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) };
+      expect(await values(client.exchange("x", never, { schema: numbersSchema }))).toEqual(
+        column(numbers(7)),
+      );
+      const large = Array(30).fill(numbers(0, 100_000));
+      expect(await values(client.exchange("x", large))).toEqual(column(numbers(7)));
+    }
+    expect((await client.list()).length).toBe(0);
   });
 
   test("many at once are apart", async () => {

@@ -35,8 +35,13 @@ export function answering(server: NativeServer, exchange: Exchange) {
       const batches = new Transfer(name, () => Promise.resolve([[way]]), {});
       const make = ({ signal }: SourceRequest) => exchange(batches, { ...asked, signal });
       const { memory, queueBatches, queueBytes } = datasetOptions(name, {});
+      const served = () => {
+        batches.close();
+        // It may never have been asked for anything.
+        incoming.close();
+      };
       const queue = { batches: queueBatches, bytes: queueBytes };
-      const source = await OfferedSource.open(name, make, { memory, queue, served: () => batches.close() });
+      const source = await OfferedSource.open(name, make, { memory, queue, served });
       const publisher = publisherId(source.publisher);
       native(() => server.answerExchange(number, lane().native, publisher, undefined));
     };

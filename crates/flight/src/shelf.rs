@@ -197,18 +197,19 @@ impl Live {
     pub fn of(server: &Server, publisher: &Arc<Publisher>) -> Result<Self, CatalogError> {
         let ticket = server.stand(publisher).map_err(failed)?.ticket;
         let following = server.follow(ticket.as_bytes()).map_err(failed)?;
-        let first = loop {
-            match following.next(LOOK).map_err(failed)? {
-                Followed::Nothing => {}
-                first => break first,
-            }
-        };
-        let schema = match &first {
-            Followed::Batch(batch) => Some(Arc::clone(&batch.schema.arrow)),
-            _ => publisher.schema(),
-        };
+        let (mut first, mut schema) = (None, publisher.schema());
+        while schema.is_none() && first.is_none() {
+            first = match following.next(LOOK).map_err(failed)? {
+                Followed::Nothing => None,
+                next => Some(next),
+            };
+            schema = match &first {
+                Some(Followed::Batch(batch)) => Some(Arc::clone(&batch.schema.arrow)),
+                _ => publisher.schema(),
+            };
+        }
         let encoder = Encoder::new(schema.unwrap_or_else(|| Arc::new(Schema::empty())));
-        Ok(Self { following, encoder, first: Some(first), ready: VecDeque::new() })
+        Ok(Self { following, encoder, first, ready: VecDeque::new() })
     }
 }
 

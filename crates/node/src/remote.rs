@@ -31,6 +31,15 @@ impl NativeConnection {
     }
 }
 
+#[napi]
+impl NativeConnection {
+    /// Closes it, unless somebody subscribed over it.
+    #[napi]
+    pub fn close(&mut self) {
+        self.endpoint = None;
+    }
+}
+
 /// Connects off the loop: a name may have to be resolved.
 pub struct ConnectTask {
     /// One; or where metadata and where bodies come from.
