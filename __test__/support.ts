@@ -27,7 +27,7 @@ export function freshTopic(): string {
 
 /** Waits until `condition` holds; no test depends on how long that takes, within reason. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
     await sleep(2);

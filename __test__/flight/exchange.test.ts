@@ -88,6 +88,7 @@ describe("an exchange", () => {
   });
 
   test("carries large batches both ways, and holds nobody's memory", async () => {
+    const before = counters().blocks;
     const { client } = await exchanging(echo);
     const batch = large(16 << 20);
     for (let round = 0; round < 2; round++) {
@@ -96,7 +97,7 @@ describe("an exchange", () => {
       );
       expect([got.rows, [...got.via]]).toEqual([8 * batch.numRows, ["grpc"]]);
     }
-    await until(() => counters().blocks === 0, "memory goes back");
+    await until(() => counters().blocks <= before, "memory goes back");
   });
 
   test("stops its source while nobody takes the answers", async () => {
