@@ -1,4 +1,5 @@
 import { channel } from "node:diagnostics_channel";
+import { describe } from "./errors.js";
 
 /** What happened to a subscription, as `diagnostics_channel` tells it under `arrowlane:subscription`. */
 export type SubscriptionEvent = StreamEvent | LeaseEvent | TransferEvent;
@@ -71,7 +72,7 @@ export function tellOfPublisher(event: PublisherEvent["event"], topic: string, s
 export function sourceFailed(topic: string, error: unknown): void {
   if (publishers.hasSubscribers)
     publishers.publish({ event: "source-failed", topic, error } satisfies PublisherEvent);
-  const reason = error instanceof Error ? error.message : String(error);
+  const [, reason] = describe(error);
   process.emitWarning(`making "${topic}" for a client failed: ${reason}`, {
     type: "ArrowlaneWarning",
     code: "ARROWLANE_SOURCE_FAILED",

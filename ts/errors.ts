@@ -95,8 +95,12 @@ export class UnsupportedTypeError extends ArrowlaneError {
 
 /** Code and message of anything that was thrown. */
 export function describe(thrown: unknown): string[] {
-  const { code, message } = thrown as { code?: unknown; message?: unknown };
-  return [typeof code === "string" ? code : "ERR_PUBLISHER", String(message ?? thrown)];
+  try {
+    const { code, message } = (thrown ?? {}) as { code?: unknown; message?: unknown };
+    return [typeof code === "string" ? code : "ERR_PUBLISHER", String(message ?? thrown)];
+  } catch {
+    return ["ERR_PUBLISHER", "something was thrown that says nothing of itself"];
+  }
 }
 
 /** The error of a sending that strictZeroCopy forbids. */

@@ -81,7 +81,7 @@ export function compile(field: JsonField, type: DataType, cursor: Cursor): Reade
         const bitmap = validity(layout, body, here, first, length);
         const offsets = readOffsets(kind, layout, body, first + 1, length);
         const values = [child(layout, body, guard)];
-        checkEnd(offsets, length, values[0].length, here);
+        checkLists(offsets, length, values[0].length, here);
         return made(
           body,
           new GuardedData(guard, type, length, nulls(layout, here), [offsets, undefined, bitmap], values),
@@ -217,6 +217,24 @@ function readOffsets(kind: ElementKind, layout: Layout, body: BodyAccess, index:
 function checkEnd(offsets: Int32Array | BigInt64Array, length: number, have: number, here: Cursor): void {
   const end = Number(offsets[length]);
   if (end > have) throw shortChild(here, end, have);
+}
+
+/** As {@link checkEnd}, of lists. */
+function checkLists(offsets: Int32Array | BigInt64Array, length: number, have: number, here: Cursor): void {
+  checkEnd(offsets, length, have, here);
+  // A list of a negative or a huge length would have apache-arrow ask for memory until the process ends.
+  let before = offsets[0];
+  let ordered = before >= 0;
+  for (let i = 1; i <= length; i++) {
+    ordered &&= offsets[i] >= before;
+    before = offsets[i];
+  }
+  if (!ordered) {
+    throw new ArrowlaneError(
+      "ERR_INVALID_DATA",
+      `field node ${here.node} of the batch has offsets that run backwards: its producer is at fault`,
+    );
+  }
 }
 
 function checkChildren(children: Data[], length: number, here: Cursor): void {

@@ -64,6 +64,8 @@ export interface Unavailable {
 
 /** How long calls of Flight that run may take to end when the server is closed, in milliseconds. */
 const GRACE = 2000;
+/** Servers that listen: they go on though nobody refers to them any more, as Node's own do. */
+const open = new Set<Server>();
 const LOCATIONS: readonly unknown[] = ["none", "combined", "split"];
 const TICKET_LIFE = 600_000;
 
@@ -267,6 +269,7 @@ export class Server {
   /** Listens no more and offers nothing; transfers that go on are finished, batches that clients hold stay valid. */
   async close(): Promise<void> {
     this.#native.close();
+    open.delete(this);
     for (const source of [...this.#sources.values(), ...this.#retired]) source.retire(0);
     this.#sources.clear();
     const closed = await this.#control?.close(GRACE);
@@ -341,6 +344,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     native(() => new (addon().NativeServer)(ticketLife)),
     ticketLife,
   );
+  open.add(server);
   try {
     await server.listen(data, options.tls);
     if (options.control !== undefined) await server.serveFlight(options.control, options);

@@ -31,7 +31,7 @@ interface SourceOptions {
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** So long the one client of a source has to come, in milliseconds. */
-const SOON = 60_000;
+const SOON = 10_000;
 
 /** @internal A source under a name: a publisher that gives each subscriber a stream of its own. */
 export class OfferedSource {
@@ -108,8 +108,8 @@ export class OfferedSource {
   }
 
   #wasServed(): void {
-    if (this.#served === undefined) return this.#closeIfIdle();
-    this.#served();
-    this.retire(0);
+    this.#served?.();
+    if (this.#served === undefined) this.#closeIfIdle();
+    else this.retire(0);
   }
 }

@@ -96,11 +96,13 @@ impl GrpcEndpoint {
     pub fn exchange(
         client: Client,
         descriptor: Descriptor,
-        snapshot: impl FnOnce() -> std::result::Result<Box<dyn Snapshot>, CatalogError> + Send + 'static,
+        snapshot: impl FnOnce(&CancellationToken) -> std::result::Result<Box<dyn Snapshot>, CatalogError> + Send + 'static,
     ) -> std::result::Result<Self, TransportError> {
         let runtime = client.runtime().handle().clone();
         Self::made(runtime, move |_, cancel, arrivals| async move {
-            let made = tokio::task::spawn_blocking(|| snapshot().map(|snapshot| (snapshot.schema(), snapshot))).await;
+            let given_up = cancel.clone();
+            let make = move || snapshot(&given_up).map(|snapshot| (snapshot.schema(), snapshot));
+            let made = tokio::task::spawn_blocking(make).await;
             let unusable = |reason: String| FlightError::Encode(reason);
             let made = made.map_err(|error| unusable(error.to_string()))?;
             let (schema, snapshot) = made.map_err(|error| unusable(error.to_string()))?;

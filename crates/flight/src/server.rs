@@ -26,7 +26,7 @@ use crate::{Authenticate, ByteCounts, Catalog, ControlUri, FlightError, Location
 
 /// A stream's and a connection's window: what may be under way to us unread. Enough for 10 Gbit/s over 6 ms.
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
 /// The frames that we take. Each costs a system call and a wake-up on either side; beyond this nothing was gained.
 pub(crate) const FRAME: u32 = 1 << 20;
 

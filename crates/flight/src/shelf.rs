@@ -15,8 +15,8 @@ use arrowlane_plane::{
 use bytes::Bytes;
 
 use crate::{
-    Caller, Catalog, CatalogError, Description, Encoder, GrpcEndpoint, Incoming, Locations, Minted, Part, Sink,
-    Snapshot,
+    Caller, Cancellation, Catalog, CatalogError, Description, Encoder, GrpcEndpoint, Incoming, Locations, Minted, Part,
+    Sink, Snapshot,
 };
 
 /// What a [`Server`] offers, for a Flight service beside it. Tickets are the data server's own, so a ticket of `GetFlightInfo`
@@ -126,9 +126,10 @@ impl Catalog for Shelf {
         let Some(exchanger) = &self.exchanger else {
             return Err(CatalogError::Unsupported("this server exchanges nothing".into()));
         };
+        let given_up = incoming.given_up().clone();
         let incoming = incoming.into_endpoint().map_err(|error| CatalogError::Exhausted(error.to_string()))?;
         let publisher = exchanger.answer(name, caller, incoming)?;
-        Ok(Box::new(Live::of(&self.server, &publisher)?))
+        Ok(Box::new(Live::of(&self.server, &publisher, &given_up)?))
     }
 
     fn put(&self, name: &str, schema: SchemaRef, _caller: &Caller) -> Result<Box<dyn Sink>, CatalogError> {
@@ -190,15 +191,18 @@ pub struct Live {
 }
 
 impl Live {
-    /// What a publisher sends to one subscriber more. **Blocks** until its schema is known.
+    /// What a publisher sends to one subscriber more. **Blocks** until its schema is known, or `given_up`.
     ///
     /// # Errors
     /// What ended the stream before that.
-    pub fn of(server: &Server, publisher: &Arc<Publisher>) -> Result<Self, CatalogError> {
+    pub fn of(server: &Server, publisher: &Arc<Publisher>, given_up: &Cancellation) -> Result<Self, CatalogError> {
         let ticket = server.stand(publisher).map_err(failed)?.ticket;
         let following = server.follow(ticket.as_bytes()).map_err(failed)?;
         let (mut first, mut schema) = (None, publisher.schema());
         while schema.is_none() && first.is_none() {
+            if given_up.is_cancelled() {
+                return Err(CatalogError::Failed("nobody waits for the answer".into()));
+            }
             first = match following.next(LOOK).map_err(failed)? {
                 Followed::Nothing => None,
                 next => Some(next),

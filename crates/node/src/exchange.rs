@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use arrowlane_flight::{Caller, CatalogError, Exchanger, GrpcEndpoint, Live, Snapshot};
+use arrowlane_flight::{Caller, Cancellation, CatalogError, Exchanger, GrpcEndpoint, Live, Snapshot};
 use arrowlane_plane::Publisher;
 use napi::{
     Status,
@@ -141,7 +141,8 @@ impl NativeClient {
         publisher: u32,
     ) -> Result<NativeConnection> {
         let (server, publisher) = (Arc::clone(&staging.server), lane.publisher(publisher)?);
-        let outgoing = move || Ok(Box::new(Live::of(&server, &publisher)?) as Box<dyn Snapshot>);
+        let outgoing =
+            move |given_up: &Cancellation| Ok(Box::new(Live::of(&server, &publisher, given_up)?) as Box<dyn Snapshot>);
         let descriptor = descriptor(path, command);
         let endpoint = GrpcEndpoint::exchange(self.client.clone(), descriptor, outgoing);
         Ok(NativeConnection::of(Box::new(endpoint.map_err(|error| plane(error.into()))?)))

@@ -64,6 +64,9 @@ pub(crate) const INLINE: &str = "unix";
 /// The scheme of Flight's `DoGet`, whose bodies are copied on their way through gRPC.
 pub(crate) const GRPC: &str = "grpc";
 
+/// The scheme of a connection within the process.
+pub(crate) const INPROC: &str = "inproc";
+
 /// The URI that a publisher greets with.
 pub(crate) fn uri(path: &Path, topic: &str, lending: &Lending) -> String {
     let mut extra: Vec<(String, String)> = vec![("boot".into(), boot_id()), ("topic".into(), topic.into())];

@@ -61,7 +61,10 @@ pub fn ask_topic(folder: &Folder, file: &str, patience: Duration) -> TopicReport
     let mut asked = Asked::default();
     let (pid, state) = match ShmListener::connect_file(folder, file) {
         Ok(mut endpoint) => (endpoint.peer(), asked.talk(&mut endpoint, Instant::now() + patience)),
-        Err(TransportError::NotFound(_)) => (None, TopicState::Stale),
+        Err(TransportError::NotFound(_)) => {
+            let cleared = ShmListener::clear(folder, file);
+            (None, cleared.map_or_else(|error| TopicState::Strange(error.into()), |_| TopicState::Stale))
+        }
         Err(TransportError::Busy(_)) => (None, TopicState::Silent),
         Err(error) => (None, TopicState::Strange(error.into())),
     };

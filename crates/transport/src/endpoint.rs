@@ -72,6 +72,11 @@ pub trait Endpoint: Outbox + Send {
         false
     }
 
+    /// Whether its descriptor may become readable though the peer says nothing: then only messages show that it lives. `Some(true)` while one is on its way.
+    fn stirs_by_itself(&self) -> Option<bool> {
+        None
+    }
+
     /// Whether what is read may come from afar: then it is better read by a thread of its own, and has to be where the
     /// descriptor is a set of sets already (a system nests five at most, and an event loop and its reactor are two).
     fn is_remote(&self) -> bool {

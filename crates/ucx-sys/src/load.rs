@@ -21,13 +21,15 @@ const FILE: &str = "libucp.so.0";
 const VARIABLE: &str = "ARROWLANE_UCX_LIBRARY";
 
 /// What the library must find in the environment when it is opened. Each is set only where the user has not.
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     // Else its constructor takes SIGSEGV, SIGBUS, SIGFPE and SIGILL over, prints and freezes where Node would have gone on or exited.
     ("UCX_HANDLE_ERRORS", "none"),
     // And the signal with which one prints its state: SIGHUP, by default.
     ("UCX_DEBUG_SIGNO", ""),
     // Else it patches mmap, munmap and malloc_trim in the running process, for a cache of registrations that TCP does not have.
     ("UCX_MEM_EVENTS", "n"),
+    // Writes to a peer's memory that TCP has to imitate: 1.13 aborts when a connection is closed before one was acknowledged.
+    ("UCX_TCP_PUT_ENABLE", "n"),
     // What goes wrong is returned as an error; by default it is printed too, and to standard output.
     ("UCX_LOG_LEVEL", "fatal"),
     ("UCX_LOG_FILE", "stderr"),
@@ -124,7 +126,7 @@ pub fn loaded() -> Option<&'static Library> {
 
 /// The process's library: what was loaded before, else the first that is found. A failure is not remembered, as one may be installed later.
 ///
-/// The first call sets `UCX_HANDLE_ERRORS=none`, `UCX_DEBUG_SIGNO=`, `UCX_MEM_EVENTS=n`, `UCX_LOG_LEVEL=fatal` and `UCX_LOG_FILE=stderr` in
+/// The first call sets `UCX_HANDLE_ERRORS=none`, `UCX_DEBUG_SIGNO=`, `UCX_MEM_EVENTS=n`, `UCX_TCP_PUT_ENABLE=n`, `UCX_LOG_LEVEL=fatal` and `UCX_LOG_FILE=stderr` in
 /// the process's environment where they are not set, because UCX reads them while it is opened: otherwise it would take over signals of the process,
 /// patch its memory functions, and print to standard output. They stay set, for the process and its children.
 ///

@@ -13,6 +13,8 @@ use crate::connection::Connection;
 
 /// So long a peer has to take what was sent to it.
 const LINGER: Duration = Duration::from_secs(30);
+/// So long a connection that nobody wants any more has to stand.
+const CONNECT: Duration = Duration::from_secs(10);
 /// So long UCX has to close an endpoint.
 const CLOSE: Duration = Duration::from_secs(2);
 /// So long the process waits for both when it exits.
@@ -24,6 +26,8 @@ struct Ending {
     connection: Connection,
     deadline: Instant,
     closing: bool,
+    /// It does not stand yet, and that is waited for.
+    connecting: bool,
 }
 
 /// The thread's door.
@@ -41,13 +45,19 @@ static IDLE: Condvar = Condvar::new();
 /// A peer that was sent nothing (it was refused, say) is not made to wait for that: `has_sent`.
 pub(crate) fn linger(connection: Connection, has_sent: bool) {
     let after = if has_sent { LINGER } else { CLOSE };
-    hand_in(Ending { connection, deadline: Instant::now() + after, closing: false });
+    hand_in(Ending { connection, deadline: Instant::now() + after, closing: false, connecting: false });
+}
+
+/// Closes a connection that is being made when it stands, or never will: a server that is just accepting it, with a release before 1.18, is aborted by
+/// a client that goes then.
+pub(crate) fn give_up(connection: Connection) {
+    hand_in(Ending { connection, deadline: Instant::now() + CONNECT, closing: false, connecting: true });
 }
 
 /// Closes a connection.
 pub(crate) fn close(connection: Connection) {
     connection.worker.close(connection.ep);
-    hand_in(Ending { connection, deadline: Instant::now() + CLOSE, closing: true });
+    hand_in(Ending { connection, deadline: Instant::now() + CLOSE, closing: true, connecting: false });
 }
 
 fn hand_in(ending: Ending) {
@@ -131,7 +141,10 @@ impl Ending {
             let worked = worker.progress();
             worker.discard_all();
             if !self.closing {
-                let taken = (shared.end_taken() || !self.connection.knows_end) && !shared.is_sending();
+                let taken = match self.connecting {
+                    true => *shared.stands.lock(),
+                    false => (shared.end_taken() || !self.connection.knows_end) && !shared.is_sending(),
+                };
                 if taken || shared.failure().is_some() || now >= self.deadline {
                     worker.close(self.connection.ep);
                     self.closing = true;

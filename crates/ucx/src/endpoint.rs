@@ -152,6 +152,11 @@ impl Arrivals {
         self.queue.front().is_some_and(|first| matches!(first.stage, Stage::Whole(_) | Stage::Lost))
     }
 
+    /// Whether one is being received.
+    fn is_arriving(&self) -> bool {
+        self.queue.iter().take(self.begun).any(|arrival| matches!(arrival.stage, Stage::Begun))
+    }
+
     fn is_lost(&self) -> bool {
         self.queue.front().is_some_and(|first| matches!(first.stage, Stage::Lost))
     }
@@ -271,6 +276,10 @@ impl Endpoint for UcxEndpoint {
         }
     }
 
+    fn stirs_by_itself(&self) -> Option<bool> {
+        Some(self.connection.worker.shared().arrivals.lock().is_arriving())
+    }
+
     fn queued(&self) -> usize {
         self.queued + self.connection.worker.shared().sending().0
     }
@@ -304,6 +313,8 @@ impl Drop for UcxEndpoint {
         if stands && connection.worker.shared().failure().is_none() {
             connection.send_end();
             ending::linger(connection, self.has_sent);
+        } else if connection.worker.shared().failure().is_none() {
+            ending::give_up(connection);
         } else {
             ending::close(connection);
         }

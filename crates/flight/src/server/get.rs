@@ -23,6 +23,9 @@ use crate::frames::{frames_of, unary};
 use crate::location::LOCATIONS_HEADER;
 use crate::{Caller, Part};
 
+/// So many characters of an error's message are told to the caller.
+const MAX_REASON: usize = 2 << 10;
+
 /// Longest ticket that is looked at.
 const MAX_TICKET: usize = 64 << 10;
 
@@ -60,6 +63,10 @@ pub(super) fn response(frames: impl Stream<Item = Result<Frame<Bytes>, Status>> 
 /// The last frame of a response.
 pub(super) fn trailers(status: &Status) -> Frame<Bytes> {
     let mut headers = HeaderMap::new();
+    // Headers have a limit, beyond which the whole connection ends.
+    let message = status.message();
+    let short: String = message.chars().take(MAX_REASON).collect();
+    let status = &if short.len() < message.len() { Status::new(status.code(), short) } else { status.clone() };
     if status.add_header(&mut headers).is_err() {
         headers.insert("grpc-status", HeaderValue::from_static("13"));
     }

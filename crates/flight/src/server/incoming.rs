@@ -6,18 +6,24 @@ use arrowlane_transport::TransportError;
 use tokio::runtime::Handle;
 
 use super::upload::Upload;
-use crate::{CatalogError, FlightError, GrpcEndpoint};
+use crate::{Cancellation, CatalogError, FlightError, GrpcEndpoint};
 
 /// The batches that a client sends in an exchange. While nobody reads it, the client is stopped; dropped, it reads nothing more.
 pub struct Incoming {
     upload: Upload,
     runtime: Handle,
+    given_up: Cancellation,
 }
 
 impl Incoming {
     /// For that upload. Called on the runtime's threads.
-    pub(super) fn new(upload: Upload) -> Self {
-        Self { upload, runtime: Handle::current() }
+    pub(super) fn new(upload: Upload, given_up: Cancellation) -> Self {
+        Self { upload, runtime: Handle::current(), given_up }
+    }
+
+    /// Cancelled when nobody waits for the answer any more.
+    pub fn given_up(&self) -> &Cancellation {
+        &self.given_up
     }
 
     /// The schema of all batches.
@@ -40,7 +46,7 @@ impl Incoming {
     /// # Errors
     /// Where the system gives no descriptors.
     pub fn into_endpoint(self) -> Result<GrpcEndpoint, TransportError> {
-        let Self { mut upload, runtime } = self;
+        let Self { mut upload, runtime, .. } = self;
         GrpcEndpoint::over(runtime, move |arrivals| async move {
             arrivals.put(std::mem::take(&mut upload.first)).await;
             loop {

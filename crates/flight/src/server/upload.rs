@@ -21,7 +21,7 @@ use super::control::name_of;
 use super::get::{response, trailers};
 use crate::encode::schema_part;
 use crate::frames::{Messages, frames_of, put_result};
-use crate::{BatchDecoder, Caller, FlightError, Incoming, Message, Part, Sink};
+use crate::{BatchDecoder, Caller, Cancellation, FlightError, Incoming, Message, Part, Sink};
 
 /// Frames that were made and not sent.
 const AHEAD: usize = 8;
@@ -60,7 +60,10 @@ pub(super) fn exchange(
     Ok(conversation(deadline, move |answers| async move {
         let upload = Upload::begin(&shared, body).await?;
         let name = upload.name.clone();
-        let begin = move || shared.catalog.exchange(&name, Incoming::new(upload), &caller);
+        let given_up = Cancellation::new();
+        let _guard = given_up.clone().drop_guard();
+        let incoming = Incoming::new(upload, given_up);
+        let begin = move || shared.catalog.exchange(&name, incoming, &caller);
         let mut snapshot = blocking(begin).await?.map_err(|error| error.status())?;
         send_part(&answers, &schema_part(&snapshot.schema())).await?;
         loop {

@@ -39,8 +39,11 @@ impl Subscription {
             // What it asks for may not have found room as a whole.
             link.flush();
         }
+        let stirs = link.wire.lock().endpoint.as_ref().is_some_and(|endpoint| endpoint.stirs_by_itself().is_some());
         let mut state = self.state.lock();
-        state.silence = 0;
+        if !stirs || !arrived.is_empty() {
+            state.silence = 0;
+        }
         if state.draining {
             let over = result.is_err() || arrived.iter().any(|event| matches!(event, Arrived::End));
             for event in arrived {

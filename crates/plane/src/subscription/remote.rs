@@ -10,11 +10,14 @@ use super::{LINK, Origin, Subscription, SubscriptionOptions};
 use crate::{
     Lane, PlaneError,
     link::{Link, Wire},
-    topic::GRPC,
+    topic::{GRPC, INPROC},
 };
 
 /// Beats without a sign of life, after which a server is taken for dead: one that beats as well, and one that does not.
 const SILENT_BEATS: (u32, u32) = (10, 30);
+
+/// As many where a message is on its way over a transport that does not tell how far it has come.
+const ARRIVING_BEATS: u32 = 60;
 
 impl Subscription {
     /// A subscription to what `ticket` stands for at the server that [`attach`](Self::attach) connects it to. Its events go
@@ -99,14 +102,20 @@ impl Subscription {
         let Origin::Server(_) = &self.origin else { return };
         let mut state = self.state.lock();
         let Some(link) = state.link.clone() else { return };
-        // Whether a service of Flight lives, its own connection finds out.
-        if state.ended || state.paused || state.via == GRPC {
+        // Whether a service of Flight lives, its own connection finds out; who is in this process lives.
+        if state.ended || state.paused || [GRPC, INPROC].contains(&state.via) {
             return;
         }
         state.silence += 1;
         let mut wire = link.wire.lock();
         let extended = wire.receiver.as_ref().is_some_and(Receiver::is_extended);
-        let patience = if extended { SILENT_BEATS.0 } else { SILENT_BEATS.1 };
+        // One large message may be on its way for longer than that, and nothing shows how far it has come.
+        let arriving = wire.endpoint.as_ref().and_then(|endpoint| endpoint.stirs_by_itself()) == Some(true);
+        let patience = match (arriving, extended) {
+            (true, _) => ARRIVING_BEATS,
+            (_, true) => SILENT_BEATS.0,
+            (_, false) => SILENT_BEATS.1,
+        };
         if state.silence > patience {
             // What the server left out says more than the silence.
             let missing = wire.receiver.as_ref().and_then(Receiver::left_out);

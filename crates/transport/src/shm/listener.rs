@@ -100,6 +100,18 @@ impl ShmListener {
             Err(error) => Err(error),
         }
     }
+
+    /// Removes a socket whose listener is dead; waits some milliseconds for the folder where others use it. Whether there is none any more.
+    pub fn clear(folder: &Folder, file: &str) -> Result<bool, TransportError> {
+        let Some(lock) = folder.lock_soon() else { return Ok(false) };
+        if lock.identity(file).is_none() {
+            return Ok(true);
+        }
+        match probe(folder, file) {
+            Err(TransportError::NotFound(_)) => lock.remove(file).map(|()| true),
+            _ => Ok(false),
+        }
+    }
 }
 
 impl Listener for ShmListener {
