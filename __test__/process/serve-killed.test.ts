@@ -104,7 +104,38 @@ describe("a server killed", () => {
   });
 });
 
+test.each(WAYS)(
+  "clients that leave while they connect, or in the middle, over %s harm nobody",
+  async (via) => {
+    const { child, it } = await started();
+    const client = await connect(it.control);
+    for (let round = 0; round < 3; round++) {
+      const leaving = Array.from({ length: 40 }, async () => {
+        const transfer = client.get("it", { via });
+        setTimeout(() => transfer.close(), Math.random() * 300);
+        await drain(transfer).catch((error) => expect(error.code).toMatch(/^ERR_/));
+      });
+      await Promise.all(leaving);
+    }
+    expect(await drain(client.get("it", { via }))).toMatchObject({ batches: 60 });
+    expect(child.process.exitCode).toBe(null);
+  },
+  120_000,
+);
+
 describe("a server that stands still (SIGSTOP)", () => {
+  test.each(DATA_WAYS)(
+    "in the middle of a stream that has no end over %s",
+    async (via) => {
+      const { child, it } = await started();
+      const transfer = (await connect(it.control)).get("flood", { via });
+      for (let n = 0; n < 20; n++) (await transfer.next()).value.dispose();
+      await stop(child);
+      expect(await failure(drain(transfer))).toBe("ERR_TIMEOUT");
+    },
+    120_000,
+  );
+
   test("before a ticket is answered, in the middle, and at an idle topic: silence has a deadline", async () => {
     const { child, it, live } = await started();
     const other = await started();

@@ -28,6 +28,8 @@ await server.put("it", Array.from({ length: 60 }, (_, b) => numbers(b, 1000)), {
 const live = await publish(topic, { minSubscribers: 0 });
 await server.put("live", live);
 await server.put("large", new arrow.Table({ x: arrow.makeVector(new Float64Array(8 << 20)) }));
+const flood = async function* () { for (;;) yield numbers(1, 10_000); };
+await server.put("flood", flood, { schema: numbers(0).schema });
 const of = (name) => ({ control: server.control, ...server.endpoints(name) });
 say(JSON.stringify({ it: of("it"), live: of("live"), large: of("large") }));
 `;
