@@ -99,7 +99,7 @@ def main(mode, *tls):
         certificate, key = (open(path, "rb").read() for path in tls)
         options["tls_certificates"] = [(certificate, key)]
     # One address: with a name, port 0 may be another port on each of its addresses.
-    server = Server("grpc+tls://localhost:0" if tls else "grpc+tcp://127.0.0.1:0", **options)
+    server = Server("grpc+tls://127.0.0.1:0" if tls else "grpc+tcp://127.0.0.1:0", **options)
     print(server.port, flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
     server.serve()
