@@ -386,3 +386,9 @@ test("an upload that is given up on its way is not offered", async () => {
   await until(() => counters().segments <= before.segments, "segments are as before");
   expect(server.offers()).toEqual([]);
 }, 60_000);
+
+test("a data port that is taken is said to be", async () => {
+  const { server } = await services.both({ data: ["tcp://127.0.0.1:0"] });
+  const { host } = new URL(server.data[0]);
+  expect(await codeOf(services.serve({ control: undefined, data: [`tcp://${host}`] }))).toBe("ERR_BIND");
+});

@@ -95,7 +95,11 @@ export class Server {
       try {
         native(() => listening.get());
       } catch (error) {
-        if (!(error instanceof ArrowlaneError && error.code === "ERR_TRANSPORT_UNAVAILABLE")) throw error;
+        if (!(error instanceof ArrowlaneError)) throw error;
+        if (error.code === "ERR_TOPIC_TAKEN") {
+          throw new ArrowlaneError("ERR_BIND", `somebody listens at ${address} already`, { cause: error });
+        }
+        if (error.code !== "ERR_TRANSPORT_UNAVAILABLE") throw error;
         this.#unavailable.push({ address, error });
       }
     }
