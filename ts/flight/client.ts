@@ -11,7 +11,6 @@ import { checkObject, checkSignal, checkWhole } from "../options.js";
 import type { Origin } from "../origin.js";
 import { type Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
-import { Subscription } from "../subscription.js";
 import { over } from "./exchange.js";
 import { checkName, datasetOptions, type PutOptions } from "./options.js";
 import { filled, type Offerable } from "./server.js";
@@ -169,15 +168,14 @@ export class Client {
     const { path, command } = descriptor(what);
     const { memory: _, queue: __, schema, ...reading } = options;
     const name = path?.join("/") ?? "command";
-    const { memory, queueBatches, queueBytes } = datasetOptions(name, options);
-    const queue = { batches: queueBatches, bytes: queueBytes };
+    const kept = datasetOptions(name, options);
     const find = async () => {
       const staging = native(() => new (addon().NativeServer)(DEADLINE));
-      const source = await OfferedSource.open(name, () => batches, {
-        memory,
-        queue,
-        served: () => staging.close(),
-      });
+      const source = await OfferedSource.open(
+        () => batches,
+        kept,
+        () => staging.close(),
+      );
       const publisher = publisherId(source.publisher);
       const handle = schema && schemaHandle(arrow().schemaToJson(schema), schema);
       native(() => staging.putTopic(name, lane().native, publisher, handle));
@@ -224,10 +222,7 @@ export class Client {
 
   #inline(name: string, ticket: Uint8Array): Candidate {
     const open = () => native(() => this.#native.openStream());
-    return {
-      via: "grpc",
-      open: ({ tls: _, ...options }) => new Subscription(name, options, { uris: [this.uri], ticket, open }),
-    };
+    return { via: "grpc", open: over(name, this.uri, open, ticket) };
   }
 }
 

@@ -34,14 +34,12 @@ export function answering(server: NativeServer, exchange: Exchange) {
       const way = { via: "grpc", open: over(name, peer, () => incoming) };
       const batches = new Transfer(name, () => Promise.resolve([[way]]), {});
       const make = ({ signal }: SourceRequest) => exchange(batches, { ...asked, signal });
-      const { memory, queueBatches, queueBytes } = datasetOptions(name, {});
       const served = () => {
         batches.close();
         // It may never have been asked for anything.
         incoming.close();
       };
-      const queue = { batches: queueBatches, bytes: queueBytes };
-      const source = await OfferedSource.open(name, make, { memory, queue, served });
+      const source = await OfferedSource.open(make, datasetOptions(name, {}), served);
       const publisher = publisherId(source.publisher);
       native(() => server.answerExchange(number, lane().native, publisher, undefined));
     };
@@ -52,7 +50,11 @@ export function answering(server: NativeServer, exchange: Exchange) {
 }
 
 /** @internal Reads a stream of gRPC. */
-export function over(name: string, uri: string, open: () => NativeConnection): Candidate["open"] {
-  return ({ tls: _, ...options }) =>
-    new Subscription(name, options, { uris: [uri], ticket: NO_TICKET, open });
+export function over(
+  name: string,
+  uri: string,
+  open: () => NativeConnection,
+  ticket: Uint8Array = NO_TICKET,
+): Candidate["open"] {
+  return ({ tls: _, ...options }) => new Subscription(name, options, { uris: [uri], ticket, open });
 }

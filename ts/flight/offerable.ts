@@ -3,10 +3,12 @@ import { arrow, hasArrow } from "../arrow-layer.js";
 import { Batch } from "../batch.js";
 import { ArrowlaneError } from "../errors.js";
 import type { Sendable } from "../sending.js";
+import { Subscription } from "../subscription.js";
 import { Writer } from "../writer.js";
+import { Transfer } from "./transfer.js";
 
-/** @internal One thing to send, or each of several. */
-export function each(
+/** One thing to send, or each of several. */
+function each(
   what: Sendable | Iterable<Sendable> | AsyncIterable<Sendable>,
 ): Iterable<Sendable> | AsyncIterable<Sendable> {
   const one =
@@ -25,8 +27,8 @@ export function each(
   );
 }
 
-/** @internal As {@link each}; ends with the signal's reason, also while the next one is waited for. */
-export async function* eachUntil(
+/** As {@link each}; ends with the signal's reason, also while the next one is waited for. */
+async function* eachUntil(
   what: Parameters<typeof each>[0],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Sendable, void, undefined> {
@@ -46,5 +48,22 @@ export async function* eachUntil(
     // One that is waited for may never come, and leaves when it does.
     if (left === "waiting") void iterator.return?.()?.catch(() => {});
     else if (left === "open") await iterator.return?.();
+  }
+}
+
+/** @internal Sends one thing, or each of several. What a transfer or a subscription gives nobody else gets to see, so it is disposed here. */
+export async function sendEach(
+  what: Parameters<typeof each>[0],
+  signal: AbortSignal | undefined,
+  send: (one: Sendable) => Promise<unknown>,
+): Promise<void> {
+  const delivered = what instanceof Transfer || what instanceof Subscription;
+  for await (const one of eachUntil(what, signal)) {
+    try {
+      signal?.throwIfAborted();
+      await send(one);
+    } finally {
+      if (delivered) (one as Batch).dispose();
+    }
   }
 }

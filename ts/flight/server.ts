@@ -1,7 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 import type { JsonSchema } from "../arrow/json-schema.js";
 import { arrow } from "../arrow-layer.js";
-import type { Batch } from "../batch.js";
 import { ArrowlaneError } from "../errors.js";
 import { addon } from "../native/addon.js";
 import type { NativeControl, NativeDataset, NativeServer } from "../native/binding.js";
@@ -11,9 +10,8 @@ import { Outbox } from "../outbox.js";
 import { Publisher, publisherId } from "../publisher.js";
 import { schemaHandle } from "../schemas.js";
 import type { Sendable } from "../sending.js";
-import { Subscription } from "../subscription.js";
 import { answering } from "./exchange.js";
-import { eachUntil } from "./offerable.js";
+import { sendEach } from "./offerable.js";
 import {
   type Credentials,
   checkName,
@@ -22,7 +20,7 @@ import {
   type ServeOptions,
 } from "./options.js";
 import { OfferedSource, type Source } from "./source.js";
-import { type DataSource, Transfer } from "./transfer.js";
+import type { DataSource } from "./transfer.js";
 
 /**
  * What can be offered: batches; a function that makes them anew for each client; a publisher's topic. Async iterables are
@@ -194,7 +192,7 @@ export class Server {
   }
 
   async #putSource(name: string, make: Source, options: PutOptions): Promise<void> {
-    const { memory, queueBatches, queueBytes } = datasetOptions(name, options);
+    const kept = datasetOptions(name, options);
     const { schema, signal } = options;
     if (schema === undefined) {
       throw new ArrowlaneError(
@@ -202,8 +200,7 @@ export class Server {
         "a function that makes batches needs the option schema: nobody has seen one of them yet",
       );
     }
-    const queue = { batches: queueBatches, bytes: queueBytes };
-    const source = await OfferedSource.open(name, make, { memory, queue });
+    const source = await OfferedSource.open(make, kept);
     try {
       signal?.throwIfAborted();
       const handle = schemaHandle(arrow().schemaToJson(schema), schema);
@@ -296,21 +293,12 @@ export async function filled(
   const begun = await server.begin(datasetOptions(name, options));
   const id = native(() => lane().native.openDataset(begun));
   const outbox = new Outbox(id, 0, false);
-  // Nobody else gets to see what these deliver, so nobody else would dispose it.
-  const delivered = what instanceof Transfer || what instanceof Subscription;
   try {
     if (schema !== undefined) {
       const handle = schemaHandle(arrow().schemaToJson(schema), schema);
       native(() => lane().native.expectSchema(id, handle));
     }
-    for await (const one of eachUntil(what, signal)) {
-      try {
-        signal?.throwIfAborted();
-        await outbox.send(one, { signal });
-      } finally {
-        if (delivered) (one as Batch).dispose();
-      }
-    }
+    await sendEach(what, signal, (one) => outbox.send(one, { signal }));
     return native(() => lane().native.finishDataset(id));
   } catch (error) {
     lane().native.dropDataset(id);

@@ -1,11 +1,9 @@
-import type { Batch } from "../batch.js";
 import { sourceFailed } from "../diagnostics.js";
 import { type Publisher, publishUnlisted } from "../publisher.js";
 import type { Sendable } from "../sending.js";
 import type { SubscriberStream } from "../subscriber-stream.js";
-import { Subscription } from "../subscription.js";
-import { eachUntil } from "./offerable.js";
-import { Transfer } from "./transfer.js";
+import { sendEach } from "./offerable.js";
+import type { datasetOptions } from "./options.js";
 
 /** Makes the batches of a dataset anew for each client that fetches it. */
 export type Source = (request: SourceRequest) => Batches | Promise<Batches>;
@@ -17,14 +15,6 @@ export type Batches = Sendable | Iterable<Sendable> | AsyncIterable<Sendable>;
 export interface SourceRequest {
   /** Aborted when the client is gone. */
   readonly signal: AbortSignal;
-}
-
-/** How a source's batches are kept. */
-interface SourceOptions {
-  memory: number;
-  queue: { batches: number; bytes: number };
-  /** There is one client, who comes soon or never; called when it was served. */
-  served?: () => void;
 }
 
 /** The longest time that a timer knows, in milliseconds: 24 days. Tickets that are good for longer end with their source then. */
@@ -47,9 +37,14 @@ export class OfferedSource {
     this.#served = served;
   }
 
-  static async open(name: string, make: Source, options: SourceOptions): Promise<OfferedSource> {
-    const { memory, queue, served } = options;
+  /** With `served`, there is one client, who comes soon or never; it is called when that one was served. */
+  static async open(
+    make: Source,
+    { name, memory, queueBatches, queueBytes }: ReturnType<typeof datasetOptions>,
+    served?: () => void,
+  ): Promise<OfferedSource> {
     const source = new OfferedSource(make, served);
+    const queue = { batches: queueBatches, bytes: queueBytes };
     const onSubscriber = (stream: SubscriberStream) => source.#serve(name, stream);
     source.#publisher = await publishUnlisted(name, { memory, queue, minSubscribers: 0, onSubscriber });
     if (served !== undefined) source.retire(SOON);
@@ -84,17 +79,14 @@ export class OfferedSource {
     let left = () => stream.hasLeft;
     try {
       const made = await this.#make({ signal: stream.signal });
-      const delivered = made instanceof Transfer || made instanceof Subscription;
-      for await (const one of eachUntil(made, stream.signal)) {
+      await sendEach(made, stream.signal, async (one) => {
         try {
           await stream.send(one, { signal: stream.signal });
         } catch (error) {
           if ((error as { code?: unknown }).code === "ERR_CLOSED") left = () => true;
           throw error;
-        } finally {
-          if (delivered) (one as Batch).dispose();
         }
-      }
+      });
     } catch (error) {
       if (!left()) {
         stream.fail(error);

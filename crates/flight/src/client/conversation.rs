@@ -184,11 +184,10 @@ impl Conversation {
                     complete.store(true, Ordering::Release);
                     break;
                 };
-                for piece in if part.is_empty() {
-                    Default::default()
-                } else {
-                    frames_of(&part, None).map_err(FlightError::Encode)?
-                } {
+                if part.is_empty() {
+                    continue;
+                }
+                for piece in frames_of(&part, None).map_err(FlightError::Encode)? {
                     let _ = pieces.send(piece).await; // closed: seen above
                 }
             }

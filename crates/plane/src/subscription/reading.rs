@@ -39,9 +39,10 @@ impl Subscription {
             // What it asks for may not have found room as a whole.
             link.flush();
         }
-        let stirs = link.wire.lock().endpoint.as_ref().is_some_and(|endpoint| endpoint.stirs_by_itself().is_some());
+        let stirs = || link.wire.lock().endpoint.as_ref().is_some_and(|endpoint| endpoint.stirs_by_itself().is_some());
+        let said = !arrived.is_empty() || !stirs();
         let mut state = self.state.lock();
-        if !stirs || !arrived.is_empty() {
+        if said {
             state.silence = 0;
         }
         if state.draining {
